@@ -1,0 +1,362 @@
+"""Builds one kernel function: loops, address arithmetic, and expressions as scalar or vector operations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from passes.region.expression import Accumulator, Apply, Constant, Expr, Gather, Index, Load, Reduced
+from passes.region.linear import Linear
+from passes.mlir import ir
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where an expression is evaluated: a constant offset for each unrolled dimension, and the vector lanes.
+
+    `lane` is the dimension along which `lanes` consecutive elements are computed at once (1: scalars);
+    only the first `valid` of them exist.
+    """
+
+    offsets: tuple[tuple[str, int], ...] = ()
+    lane: str = ""
+    lanes: int = 1
+    valid: int = 1
+
+    def constant(self, form: Linear) -> int:
+        offsets = dict(self.offsets)
+        return form.constant + sum(c * offsets.get(d, 0) for d, c in form.terms)
+
+
+@dataclass
+class Memo:
+    """Values already emitted at this place: by expression and by the offsets that it depends on."""
+
+    values: dict[tuple[Any, ...], Any] = field(default_factory=dict)
+    """Vector or scalar values by (expression, offsets)."""
+
+
+class KernelBuilder:
+    """A `func.func` over one-dimensional memrefs, and the insertion point in it."""
+
+    def __init__(self, name: str, argument_types: Sequence[tuple[int, Any]]) -> None:
+        """`argument_types`: (elements, element type) of every pointer; call inside a context and location."""
+        self.index = ir.IndexType.get()
+        self.i8, self.i1 = ir.IntegerType.get_signless(8), ir.IntegerType.get_signless(1)
+        self.module = ir.Module.create()
+        types = [ir.MemRefType.get([max(n, 1)], self.i8 if t == self.i1 else t) for n, t in argument_types]
+        unit = ir.UnitAttr.get()
+        attributes = {
+            "sym_name": ir.StringAttr.get(name),
+            "function_type": ir.TypeAttr.get(ir.FunctionType.get(types, [])),
+            "arg_attrs": ir.ArrayAttr.get([ir.DictAttr.get({"llvm.noalias": unit}) for _ in types]),
+        }
+        with ir.InsertionPoint(self.module.body):
+            func = ir.Operation.create("func.func", attributes=attributes, regions=1)
+        self.block = func.regions[0].blocks.append(*types)
+        self.arguments: list[Any] = list(self.block.arguments)
+        self.env: dict[str, Any] = {}
+        self._bases: list[dict[tuple[tuple[str, int, int], ...], Any]] = [{}]
+        self._constants: dict[tuple[str, str], Any] = {}
+        self._point = ir.InsertionPoint(self.block)
+        self._depends: dict[int, frozenset[str]] = {}
+        self._alive: list[Expr] = []
+
+    # operations
+
+    def op(self, name: str, operands: Sequence[Any], results: Sequence[Any] = (), **attributes: Any) -> Any:
+        made = ir.Operation.create(
+            name, results=list(results), operands=list(operands), attributes=attributes, ip=self._point
+        )
+        return made.results[0] if len(results) == 1 else list(made.results)
+
+    def constant(self, value: int) -> Any:
+        """An index constant, in the entry block."""
+        return self.scalar(ir.IntegerAttr.get(self.index, value), self.index)
+
+    def scalar(self, attribute: Any, kind: Any) -> Any:
+        key = (str(attribute), str(kind))
+        if key not in self._constants:
+            op = ir.Operation.create(
+                "arith.constant", results=[kind], attributes={"value": attribute}, ip=ir.InsertionPoint.at_block_begin(self.block)
+            )
+            self._constants[key] = op.results[0]
+        return self._constants[key]
+
+    def finish(self) -> Any:
+        self.op("func.return", [])
+        return self.module
+
+    # control flow
+
+    @contextmanager
+    def scope(self, block: Any) -> Iterator[None]:
+        """Emission inside `block`; addresses computed in it are not visible outside."""
+        outer, env = self._point, dict(self.env)
+        self._point = ir.InsertionPoint(block)
+        self._bases.append({})
+        yield
+        self._bases.pop()
+        self._point, self.env = outer, env
+
+    def loop(
+        self, dim: str, count: int | Any, body: Callable[[list[Any]], list[Any]], carried: Sequence[Any] = (), step: int = 1
+    ) -> list[Any]:
+        """`for dim in range(0, count, step)`; `body` maps carried values to their next ones. Returns the last ones."""
+        types = [v.type for v in carried]
+        bound = self.constant(count) if isinstance(count, int) else count
+        operands = [self.constant(0), bound, self.constant(step), *carried]
+        op = ir.Operation.create("scf.for", results=types, operands=operands, regions=1, ip=self._point)
+        block = op.regions[0].blocks.append(self.index, *types)
+        with self.scope(block):
+            self.env[dim] = block.arguments[0]
+            self.op("scf.yield", body(list(block.arguments)[1:]))
+        return list(op.results)
+
+    def parallel(self, dims: Sequence[tuple[str, int]], body: Callable[[], None]) -> None:
+        """A loop nest whose iterations are distributed over threads."""
+        zero, one = self.constant(0), self.constant(1)
+        bounds = [self.constant(n) for _, n in dims]
+        operands = [*[zero] * len(dims), *bounds, *[one] * len(dims)]
+        sizes = ir.DenseI32ArrayAttr.get([len(dims), len(dims), len(dims), 0])
+        op = ir.Operation.create(
+            "scf.parallel", operands=operands, attributes={"operandSegmentSizes": sizes}, regions=1, ip=self._point
+        )
+        block = op.regions[0].blocks.append(*[self.index] * len(dims))
+        with self.scope(block):
+            for (dim, _), value in zip(dims, block.arguments, strict=True):
+                self.env[dim] = value
+            body()
+            ir.Operation.create("scf.reduce", ip=self._point)
+
+    def branch(self, dim: str, last: int, on_last: Callable[[], None], otherwise: Callable[[], None]) -> None:
+        """`if dim == last`."""
+        equal = ir.IntegerAttr.get(ir.IntegerType.get_signless(64), 0)
+        condition = self.op("arith.cmpi", [self.env[dim], self.constant(last)], [self.i1], predicate=equal)
+        op = ir.Operation.create("scf.if", operands=[condition], regions=2, ip=self._point)
+        for region, body in zip(op.regions, (on_last, otherwise), strict=True):
+            with self.scope(region.blocks.append()):
+                body()
+                self.op("scf.yield", [])
+
+    # addresses
+
+    def address(self, form: Linear, point: Point, extra: int = 0) -> Any:
+        """The index value of `form` at `point`, `extra` elements on."""
+        offset = point.constant(form) + extra
+        terms = tuple((d, c) for d, c in form.terms if d in self.env)
+        if not terms:
+            return self.constant(offset)
+        base = self._base(terms)
+        return self.op("arith.addi", [base, self.constant(offset)], [self.index]) if offset else base
+
+    def _base(self, terms: tuple[tuple[str, int], ...]) -> Any:
+        key = tuple((d, c, hash(self.env[d])) for d, c in terms)
+        for bases in self._bases:
+            if key in bases:
+                return bases[key]
+        dims = [ir.AffineDimExpr.get(i) * c for i, (_, c) in enumerate(terms)]
+        total = dims[0]
+        for expr in dims[1:]:
+            total = total + expr
+        affine_map = ir.AffineMapAttr.get(ir.AffineMap.get(len(terms), 0, [total]))
+        value = self.op("affine.apply", [self.env[d] for d, _ in terms], [self.index], map=affine_map)
+        self._bases[-1][key] = value
+        return value
+
+    # vectors
+
+    def vector_type(self, lanes: int, kind: Any) -> Any:
+        return ir.VectorType.get([lanes], kind)
+
+    def is_vector(self, value: Any) -> bool:
+        return isinstance(value.type, ir.VectorType)
+
+    def broadcast(self, value: Any, lanes: int) -> Any:
+        if lanes == 1 or self.is_vector(value):
+            return value
+        return self.op("vector.broadcast", [value], [self.vector_type(lanes, value.type)])
+
+    def mask(self, lanes: int, valid: int) -> Any:
+        bits = ", ".join("true" if i < valid else "false" for i in range(lanes))
+        kind = self.vector_type(lanes, self.i1)
+        return self.scalar(ir.Attribute.parse(f"dense<[{bits}]> : {kind}"), kind)
+
+    def zero(self, kind: Any) -> Any:
+        element = kind.element_type if isinstance(kind, ir.VectorType) else kind
+        text = "0.0" if str(element).startswith(("f", "bf")) else "0"
+        if isinstance(kind, ir.VectorType):
+            return self.scalar(ir.Attribute.parse(f"dense<{text}> : {kind}"), kind)
+        return self.scalar(ir.Attribute.parse(f"{text} : {kind}"), kind)
+
+    def load(self, argument: int, form: Linear, kind: Any, point: Point) -> Any:
+        memref = self.arguments[argument]
+        stored = memref.type.element_type
+        stride = form.coefficient(point.lane) if point.lanes > 1 else 0
+        vector = self.vector_type(point.lanes, stored)
+        if stride == 0:
+            value = self.op("memref.load", [memref, self.address(form, point)], [stored])
+        elif stride == 1 and point.valid == point.lanes:
+            value = self.op("vector.load", [memref, self.address(form, point)], [vector])
+        elif stride == 1:
+            operands = [memref, self.address(form, point), self.mask(point.lanes, point.valid), self.zero(vector)]
+            value = self.op("vector.maskedload", operands, [vector])
+        else:
+            loaded = [
+                self.op("memref.load", [memref, self.address(form, point, i * stride)], [stored]) for i in range(point.valid)
+            ]
+            loaded += [self.zero(stored)] * (point.lanes - point.valid)
+            value = self.op("vector.from_elements", loaded, [vector])
+        return value if stored == kind else self._convert("arith.trunci", value, kind)
+
+    def store(self, argument: int, form: Linear, value: Any, point: Point) -> None:
+        memref = self.arguments[argument]
+        stored = memref.type.element_type
+        element = value.type.element_type if self.is_vector(value) else value.type
+        if element != stored:
+            value = self._convert("arith.extui", value, stored)
+        stride = form.coefficient(point.lane) if point.lanes > 1 else 0
+        if point.lanes == 1 or stride == 0:
+            self.op("memref.store", [value, memref, self.address(form, point)])
+            return
+        value = self.broadcast(value, point.lanes)
+        if stride == 1 and point.valid == point.lanes:
+            self.op("vector.store", [value, memref, self.address(form, point)])
+        elif stride == 1:
+            self.op("vector.maskedstore", [memref, self.address(form, point), self.mask(point.lanes, point.valid), value])
+        else:
+            for i in range(point.valid):
+                self.op("memref.store", [self.extract(value, i), memref, self.address(form, point, i * stride)])
+
+    def extract(self, value: Any, lane: int) -> Any:
+        position = ir.DenseI64ArrayAttr.get([lane])
+        return self.op("vector.extract", [value], [value.type.element_type], static_position=position)
+
+    def _convert(self, name: str, value: Any, kind: Any) -> Any:
+        target = self.vector_type(value.type.shape[0], kind) if self.is_vector(value) else kind
+        return self.op(name, [value], [target])
+
+    # expressions
+
+    def depends(self, expr: Expr) -> frozenset[str]:
+        """The dimensions that the value of `expr` varies with."""
+        if id(expr) not in self._depends:
+            self._alive.append(expr)
+            self._depends[id(expr)] = self._depends_on(expr)
+        return self._depends[id(expr)]
+
+    def _depends_on(self, expr: Expr) -> frozenset[str]:
+        match expr:
+            case Load(_, address, _):
+                return address.dims()
+            case Index(form, _):
+                return form.dims()
+            case Gather(_, address, dynamic, _):
+                return address.dims().union(*[self.depends(e) for e, _, _ in dynamic])
+            case Apply(_, operands, _):
+                return frozenset[str]().union(*[self.depends(e) for e in operands])
+            case Accumulator() | Reduced():
+                return frozenset({"*"})
+            case Constant():
+                return frozenset()
+
+    def key(self, expr: Expr, point: Point) -> tuple[Any, ...]:
+        dims = self.depends(expr)
+        offsets = point.offsets if "*" in dims else tuple((d, o) for d, o in point.offsets if d in dims)
+        return (id(expr), offsets, point.valid if point.lane in dims or "*" in dims else 0)
+
+    def evaluate(self, expr: Expr, point: Point, memo: Memo, known: Callable[[Expr, Point], Any]) -> Any:
+        """The value of `expr` at `point`: scalar if it does not vary along the lanes, else a vector.
+
+        `known` gives the values of accumulators and finished reductions.
+        """
+        if isinstance(expr, (Accumulator, Reduced)):
+            return known(expr, point)
+        key = self.key(expr, point)
+        if key not in memo.values:
+            memo.values[key] = self._evaluate(expr, point, memo, known)
+        return memo.values[key]
+
+    def _evaluate(self, expr: Expr, point: Point, memo: Memo, known: Callable[[Expr, Point], Any]) -> Any:
+        match expr:
+            case Load(argument, address, kind):
+                return self.load(argument, address, kind, point)
+            case Constant(attribute, kind):
+                return self.scalar(attribute, kind)
+            case Index(form, _):
+                return self._index(form, point)
+            case Gather():
+                return self._gather(expr, point, memo, known)
+            case Apply(op, operands, kind):
+                return self._apply(op, operands, kind, point, memo, known)
+            case _:
+                raise TypeError(f"unexpected expression {type(expr).__name__}")
+
+    def _index(self, form: Linear, point: Point) -> Any:
+        base = self.address(form, point)
+        stride = form.coefficient(point.lane) if point.lanes > 1 else 0
+        if not stride:
+            return base
+        kind = self.vector_type(point.lanes, self.index)
+        steps = ", ".join(str(i * stride) for i in range(point.lanes))
+        step = self.scalar(ir.Attribute.parse(f"dense<[{steps}]> : {kind}"), kind)
+        return self.op("arith.addi", [self.broadcast(base, point.lanes), step], [kind])
+
+    def _gather(self, expr: Gather, point: Point, memo: Memo, known: Callable[[Expr, Point], Any]) -> Any:
+        indices = [(self.evaluate(e, point, memo, known), stride, extent) for e, stride, extent in expr.dynamic]
+        if not any(self.is_vector(v) for v, _, _ in indices):
+            return self._load_at(expr, self._offset(indices), point)
+        loaded: list[Any] = []
+        for i in range(point.valid):
+            at = [(self.extract(v, i) if self.is_vector(v) else v, s, n) for v, s, n in indices]
+            extra = i * expr.address.coefficient(point.lane)
+            single = Point(point.offsets, point.lane, 1, 1)
+            loaded.append(self._load_at(expr, self._offset(at), single, extra))
+        loaded += [self.zero(expr.type)] * (point.lanes - point.valid)
+        return self.op("vector.from_elements", loaded, [self.vector_type(point.lanes, expr.type)])
+
+    def _offset(self, indices: Sequence[tuple[Any, int, int]]) -> Any:
+        """Sum of index * stride, each index clamped to its dimension: an index out of range must not read elsewhere."""
+        total = self.constant(0)
+        for value, stride, extent in indices:
+            low = self.op("arith.maxsi", [value, self.constant(0)], [self.index])
+            safe = self.op("arith.minsi", [low, self.constant(extent - 1)], [self.index])
+            scaled = self.op("arith.muli", [safe, self.constant(stride)], [self.index])
+            total = self.op("arith.addi", [total, scaled], [self.index])
+        return total
+
+    def _load_at(self, expr: Gather, offset: Any, point: Point, extra: int = 0) -> Any:
+        name = f"gather{len(self.env)}"
+        self.env[name] = offset
+        form = expr.address + Linear.dim(name) + Linear(extra)
+        value = self.load(expr.argument, form, expr.type, point)
+        del self.env[name]
+        return value
+
+    def _apply(
+        self, op: Any, operands: tuple[Expr, ...], kind: Any, point: Point, memo: Memo, known: Callable[[Expr, Point], Any]
+    ) -> Any:
+        fused = self._multiply_add(op, operands, point, memo, known)
+        if fused is not None:
+            return fused
+        values = [self.evaluate(e, point, memo, known) for e in operands]
+        if any(self.is_vector(v) for v in values):
+            values = [self.broadcast(v, point.lanes) for v in values]
+            kind = self.vector_type(point.lanes, kind)
+        return self.op(op.name, values, [kind], **dict(op.attributes.items()))
+
+    def _multiply_add(
+        self, op: Any, operands: tuple[Expr, ...], point: Point, memo: Memo, known: Callable[[Expr, Point], Any]
+    ) -> Any:
+        """`a * b + c` in one rounding, as the accumulation of a contraction."""
+        if op.name != "arith.addf":
+            return None
+        for product, addend in (operands, operands[::-1]):
+            if isinstance(product, Apply) and product.op.name == "arith.mulf" and isinstance(addend, Accumulator):
+                values = [self.evaluate(e, point, memo, known) for e in (*product.operands, addend)]
+                lanes = point.lanes if any(self.is_vector(v) for v in values) else 1
+                values = [self.broadcast(v, lanes) for v in values]
+                return self.op("math.fma", values, [values[0].type])
+        return None
