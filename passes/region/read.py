@@ -197,6 +197,9 @@ class _Reader:
                 continue
             if extent == 1:
                 forms[i] = Linear()
+            elif f"d{i}" not in used and self._spans_root(extents):
+                forms[i] = Linear.dim(f"d{i}")
+                used.add(f"d{i}")
             elif i in reducing:
                 free = [d for d, n in self.extents.items() if n == extent and d not in used]
                 name = free[-1] if free else f"r{len(self.extents)}"
@@ -207,6 +210,11 @@ class _Reader:
                 return False
         self._anchor(op, [forms[i] for i in range(len(extents))])
         return True
+
+    def _spans_root(self, extents: list[int]) -> bool:
+        """Whether an op has the loops of a root that reduces rows (an op of a row region that reads the row's result)."""
+        kind = self.func.attributes["seerc.kind"] if "seerc.kind" in self.func.attributes else None
+        return is_reduction(self.root) and str(kind) != '"contraction"' and extents == loop_extents(self.root)
 
     # expressions
 

@@ -1,0 +1,149 @@
+"""From steps and compiled kernels to a program: packed weights, workspace offsets, the calls of `seerc_run`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from compiler.emit.pack import pack_array
+from compiler.native.main import Call, Loop, Pointer
+from compiler.native.manifest import TensorSpec, WeightSpec, place_weights
+from compiler.plan.memory import assign_offsets, lifetimes
+from compiler.plan.steps import Buffer, KernelCall, LoopStep, Step, Steps, calls
+from compiler.plan.views import Place, span
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class KernelInfo:
+    """What a call needs to know of a compiled kernel: its symbol, how it packs which weight, its scratch memory."""
+
+    symbol: str
+    packing: Any = None
+    scratch_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """`calls` with every pointer resolved; `weights` in the order of `arrays`."""
+
+    calls: tuple[Call | Loop, ...]
+    weights: tuple[WeightSpec, ...]
+    workspace_bytes: int
+    sources: tuple[tuple[str, Any], ...]
+    """(weight name, packing or None) of each array."""
+
+    def arrays(self, weights: Mapping[str, Array]) -> Iterator[Array]:
+        """The arrays of the weights blob, one at a time: packed, or as they lie in memory."""
+        for name, packing in self.sources:
+            yield _memory(weights[name]) if packing is None else pack_array(weights[name], packing)
+
+
+def assemble(planned: Steps, kernels: Mapping[str, KernelInfo], weights: Mapping[str, Array]) -> Assembly:
+    """Resolves the steps of a plan; `kernels` by workload key."""
+    return _Assembler(planned, kernels, weights).run()
+
+
+class _Assembler:
+    def __init__(self, planned: Steps, kernels: Mapping[str, KernelInfo], weights: Mapping[str, Array]) -> None:
+        self.planned, self.kernels, self.arrays = planned, kernels, weights
+        self.sources: dict[tuple[str, Any], int] = {}
+        self.specs: list[TensorSpec] = []
+        self.offsets: dict[str, int] = {}
+        self.scratch: dict[int, str] = {}
+
+    def run(self) -> Assembly:
+        self._place_temporaries()
+        for call in calls(self.planned.steps):
+            for number, place in enumerate(call.inputs):
+                self._register_weight(call, number, place)
+        placed = place_weights(self.specs)
+        self.weight_offsets = [spec.offset for spec in placed]
+        steps = tuple(self._step(step) for step in self.planned.steps)
+        return Assembly(steps, tuple(placed), self.workspace, tuple(self.sources))
+
+    def _place_temporaries(self) -> None:
+        sizes = {n: b.bytes() for n, b in self.planned.buffers.items() if b.kind == "temporary"}
+        uses: list[list[str]] = []
+        for step in self.planned.steps:
+            inside = calls([step])
+            uses.append([p.buffer for c in inside for p in (*c.inputs, *c.results)])
+            for call in inside:
+                scratch = self.kernels[call.workload].scratch_bytes
+                if scratch:
+                    name = f"scratch{len(uses)}.{call.workload}"
+                    sizes[name] = scratch
+                    uses[-1].append(name)
+                    self.scratch[id(call)] = name
+        self.offsets, self.workspace = assign_offsets(lifetimes(uses, sizes))
+
+    def _register_weight(self, call: KernelCall, number: int, place: Place) -> None:
+        buffer = self.planned.buffers[place.buffer]
+        if buffer.kind != "weight":
+            return
+        key = self._weight_key(call, number, place)
+        if key not in self.sources:
+            self.sources[key] = len(self.specs)
+            self.specs.append(self._weight_spec(key, buffer))
+
+    def _weight_key(self, call: KernelCall, number: int, place: Place) -> tuple[str, Any]:
+        packing = self.kernels[call.workload].packing
+        name = self.planned.weights[place.buffer]
+        if packing is None or packing.argument != number:
+            return name, None
+        return name, replace(packing, argument=0, offset=packing.offset + place.offset)
+
+    def _weight_spec(self, key: tuple[str, Any], buffer: Buffer) -> TensorSpec:
+        name, packing = key
+        array = self.arrays[name]
+        shape = _memory(array).shape if packing is None else packing.shape()
+        return TensorSpec(f"{name}#{len(self.specs)}", tuple(shape), _dtype(array))
+
+    def _step(self, step: Step) -> Call | Loop:
+        if isinstance(step, LoopStep):
+            return Loop(step.count, tuple(self._step(s) for s in step.body))
+        kernel = self.kernels[step.workload]
+        pointers = [self._input(step, number, place) for number, place in enumerate(step.inputs)]
+        pointers += [self._pointer(place) for place in step.results]
+        pointers.append(self._scratch(step))
+        return Call(kernel.symbol, tuple(pointers))
+
+    def _scratch(self, call: KernelCall) -> Pointer:
+        name = self.scratch.get(id(call))
+        return Pointer("workspace", 0, self.offsets[name]) if name else Pointer("null")
+
+    def _input(self, call: KernelCall, number: int, place: Place) -> Pointer:
+        buffer = self.planned.buffers[place.buffer]
+        if buffer.kind != "weight":
+            return self._pointer(place)
+        key = self._weight_key(call, number, place)
+        offset = self.weight_offsets[self.sources[key]]
+        if key[1] is None:
+            offset += place.offset * buffer.itemsize
+        return Pointer("weights", 0, offset)
+
+    def _pointer(self, place: Place) -> Pointer:
+        buffer = self.planned.buffers[place.buffer]
+        offset, step = place.offset * buffer.itemsize, place.step_stride * buffer.itemsize
+        if buffer.kind == "temporary":
+            return Pointer("workspace", 0, self.offsets[buffer.name] + offset, step)
+        base = "inputs" if buffer.kind == "input" else "outputs"
+        return Pointer(base, int(buffer.name.lstrip("inout")), offset, step)
+
+
+def _memory(array: Array) -> Array:
+    """The elements from the first to the last in memory order, so that the array's strides stay true."""
+    strides = tuple(s // array.itemsize for s in array.strides)
+    return as_strided(array, (span(Place("", array.shape, strides)),), (array.itemsize,))
+
+
+def _dtype(array: Array) -> str:
+    if array.dtype == np.bool_:
+        return "i1"
+    kind = {"f": "f", "i": "i", "u": "ui"}[array.dtype.kind]
+    return f"{kind}{array.dtype.itemsize * 8}"

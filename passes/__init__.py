@@ -1,0 +1,1 @@
+"""MLIR transformations: pass base and registry, fusion into regions, schedules."""

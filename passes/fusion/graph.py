@@ -1,0 +1,144 @@
+"""The dataflow graph of one block, and its partition into groups that never form a cycle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import networkx as nx
+
+from passes.fusion.generic import Generic, classify, defined, walk
+from passes.mlir import ir
+
+VIEWS = frozenset(
+    "tensor.expand_shape tensor.collapse_shape tensor.extract_slice linalg.transpose tensor.pad tensor.concat "
+    "tensor.insert_slice tensor.cast".split()
+)
+CLONED = frozenset(("arith.constant", "tensor.empty", "linalg.fill"))
+"""Ops without work of their own: every region that reads one has its own copy."""
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One op of a block. `kind` is that of `classify`, or `view`, `cloned`, `loop`, `scalar`, `end`."""
+
+    index: int
+    op: ir.Operation
+    kind: str
+    generic: Generic | None
+
+    @cached_property
+    def operands(self) -> tuple[ir.Value, ...]:
+        """All values that the op reads, those that its regions capture included."""
+        if self.generic is not None:
+            return self.generic.operands + self.generic.captured
+        inner = {value for op in walk(self.op) for value in defined(op)}
+        return tuple(dict.fromkeys(v for op in walk(self.op) for v in op.operands if v not in inner))
+
+    @cached_property
+    def results(self) -> tuple[ir.Value, ...]:
+        return tuple(self.op.results)
+
+    @cached_property
+    def signature(self) -> str:
+        """The op without the names of its operands: equal for equal ops."""
+        copy = self.op.clone(ip=False)
+        text = copy.get_asm(use_local_scope=True)
+        captured = () if self.generic is None else self.generic.captured
+        values = {v: i for i, v in enumerate(self.operands)}
+        nested = [tuple(values.get(v, -1) for v in op.operands) for op in walk(self.op)] if captured else []
+        return f"{text}{nested}"
+
+    @property
+    def outlined(self) -> bool:
+        """The op belongs in a region function."""
+        return self.kind in ("elementwise", "contraction", "row", "reduction", "plain")
+
+
+def read_node(index: int, op: ir.Operation) -> Node:
+    name = op.name
+    if name == "linalg.generic":
+        generic = Generic.read(op)
+        return Node(index, op, classify(generic), generic)
+    if name in VIEWS:
+        kind = "view"
+    elif name in CLONED:
+        kind = "cloned"
+    elif name in ("func.return", "scf.yield"):
+        kind = "end"
+    elif any(block.operations for region in op.regions for block in region.blocks) and name.startswith("scf."):
+        kind = "loop"
+    else:
+        values = [*op.operands, *op.results]
+        kind = "plain" if any(isinstance(v.type, ir.RankedTensorType) for v in values) else "scalar"
+    return Node(index, op, kind, None)
+
+
+class Graph:
+    """The ops of a block with their data dependences (`edges`, a networkx graph over node indices)."""
+
+    def __init__(self, block: ir.Block) -> None:
+        self.nodes = [read_node(index, op.operation) for index, op in enumerate(block.operations)]
+        self.producer = {value: node.index for node in self.nodes for value in node.results}
+        self.edges = nx.DiGraph()
+        self.edges.add_nodes_from(node.index for node in self.nodes if node.kind != "cloned")
+        for node in self.nodes:
+            if node.kind == "cloned":
+                continue
+            for value in node.operands:
+                source = self.producer.get(value)
+                if source is not None and self.nodes[source].kind != "cloned":
+                    self.edges.add_edge(source, node.index)
+        self.users: dict[ir.Value, list[int]] = {}
+        for node in self.nodes:
+            for value in dict.fromkeys(node.operands):
+                self.users.setdefault(value, []).append(node.index)
+
+
+class Partition:
+    """Disjoint groups of nodes, named by one member, whose graph stays acyclic.
+
+    `below[g]` is a bit set of the groups that depend on g, so that a merge is checked without a search.
+    """
+
+    def __init__(self, edges: nx.DiGraph) -> None:
+        self.edges = nx.DiGraph(edges)
+        self.below: dict[int, int] = {}
+        for group in reversed(list(nx.topological_sort(edges))):
+            self.below[group] = 0
+            for successor in edges.successors(group):
+                self.below[group] |= self.below[successor] | 1 << successor
+        self.members: dict[int, list[int]] = {group: [group] for group in edges}
+        self.group_of: dict[int, int] = {group: group for group in edges}
+
+    def can_merge(self, a: int, b: int) -> bool:
+        """No path leaves one group and enters the other through a third."""
+        for first, second in ((a, b), (b, a)):
+            for between in self.edges.successors(first):
+                if between != second and self.below[between] >> second & 1:
+                    return False
+        return True
+
+    def merge(self, a: int, b: int) -> None:
+        """Add group b to group a."""
+        for source in self.edges.predecessors(b):
+            self.edges.add_edge(source, a)
+        for target in self.edges.successors(b):
+            self.edges.add_edge(a, target)
+        self.edges.remove_node(b)
+        if self.edges.has_edge(a, a):
+            self.edges.remove_edge(a, a)
+        bits = 1 << a | 1 << b
+        below = (self.below.pop(b) | self.below[a]) & ~bits
+        self.below[a] = below
+        for group, reached in self.below.items():
+            if reached & bits:
+                self.below[group] = (reached & ~(1 << b)) | below | 1 << a
+        self.members[a] = sorted(self.members[a] + self.members.pop(b))
+        for member in self.members[a]:
+            self.group_of[member] = a
+
+    def order(self) -> Iterable[int]:
+        """Groups so that each follows those it depends on; otherwise in program order."""
+        return nx.lexicographical_topological_sort(self.edges, key=lambda group: self.members[group][-1])
