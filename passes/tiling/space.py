@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import Enum
+from itertools import product
+from math import prod
 
 from passes.region.expression import Load, walk
 from passes.region.read import Region
-from passes.region.rewrite import drop_unit_dims, merge_dims, roots
-from passes.region.roles import Loops, find_roles, split_columns
+from passes.region.rewrite import drop_unit_dims, merge_dims
+from passes.region.roles import find_roles, split_columns
+from passes.region.winograd import match_winograd
 from passes.tiling.schedule import Schedule
+
+SPILL_SLACK = 4
+"""Register tiles may need this many registers more than there are: the cost model shall see, and avoid, spills."""
 
 
 @dataclass(frozen=True)
@@ -20,22 +27,13 @@ class VectorUnit:
     registers: int = 16
 
 
-def heuristic(region: Region, unit: VectorUnit) -> Schedule:
-    """A fixed choice that is good for most regions: what `--cost-model none` uses."""
-    if _wants_row(region):
-        return Schedule("row", vector=_lanes(_reduced(region), unit), vectors=2, pack=False)
-    extents = _extents(region, unit.lanes)
-    lanes = _lanes(extents.columns, unit)
-    columns = -(-extents.columns // lanes)
-    if not region.reductions:
-        return Schedule("direct", vector=lanes, vectors=min(4, columns), rows=1, pack=False)
-    if find_roles(drop_unit_dims(region)).packable is None:
-        return Schedule("direct", vector=lanes, vectors=min(2, columns), rows=min(4, extents.rows), pack=False)
-    vectors = min(2 if extents.rows > 2 else 4, columns)
-    rows = min((unit.registers - vectors - 2) // vectors, extents.rows)
-    tiles = -(-extents.rows // rows)
-    rows = -(-extents.rows // tiles)
-    return Schedule("direct", vector=lanes, vectors=vectors, rows=rows, pack=True)
+class Family(Enum):
+    """How a region may be computed; each family has its own schedule parameters."""
+
+    ELEMENTWISE = "elementwise"
+    CONTRACTION = "contraction"
+    REDUCTION = "reduction"
+    ROW = "row"
 
 
 @dataclass(frozen=True)
@@ -47,16 +45,108 @@ class Extents:
     reduction: int
 
 
-def _extents(region: Region, width: int, pack: bool = True) -> Extents:
+def family(region: Region) -> Family:
+    """The family of a region that the emitters can express."""
+    if not region.reductions:
+        return Family.ELEMENTWISE
+    if len(region.reductions) > 1:
+        return Family.ROW
+    if find_roles(drop_unit_dims(region)).packable is not None:
+        return Family.CONTRACTION
+    return Family.ROW if _reduces_lanes(region) else Family.REDUCTION
+
+
+def extents_of(region: Region, width: int, pack: bool) -> Extents:
+    """The extents that a register tile divides."""
     loops = split_columns(region, width, pack)
-    return loop_extents(loops)
+    extents = loops.region.extents
+    return Extents(loops.columns, extents.get(loops.rows, 1), prod(extents.get(d, 1) for d in loops.reduction))
 
 
-def loop_extents(loops: Loops) -> Extents:
-    reduction = 1
-    for dim in loops.reduction:
-        reduction *= loops.region.extents.get(dim, 1)
-    return Extents(loops.columns, loops.region.extents.get(loops.rows, 1), reduction)
+def heuristic(region: Region, unit: VectorUnit) -> Schedule:
+    """A fixed choice that is good for most regions: what `--cost-model none` uses."""
+    kind = family(region)
+    if kind is Family.ROW:
+        return Schedule("row", vector=_lanes(_reduced_extent(region), unit), vectors=2, pack=False)
+    pack = kind is Family.CONTRACTION
+    extents = extents_of(region, unit.lanes, pack)
+    lanes = _lanes(extents.columns, unit)
+    columns = -(-extents.columns // lanes)
+    if kind is Family.ELEMENTWISE:
+        return Schedule(vector=lanes, vectors=min(4, columns), pack=False)
+    if kind is Family.REDUCTION:
+        return Schedule(vector=lanes, vectors=min(2, columns), rows=min(4, extents.rows), pack=False)
+    vectors = min(2 if extents.rows > 2 else 4, columns)
+    return Schedule(vector=lanes, vectors=vectors, rows=_balanced(extents.rows, (unit.registers - vectors - 2) // vectors))
+
+
+def schedules(region: Region, unit: VectorUnit) -> list[Schedule]:
+    """Every schedule worth considering, without repeats, the heuristic's first."""
+    kind = family(region)
+    spaces = {
+        Family.ELEMENTWISE: _elementwise,
+        Family.ROW: _row,
+        Family.REDUCTION: _reduction,
+        Family.CONTRACTION: _contraction,
+    }
+    return list(dict.fromkeys([heuristic(region, unit), *spaces[kind](region, unit)]))
+
+
+def _elementwise(region: Region, unit: VectorUnit) -> Iterator[Schedule]:
+    columns = extents_of(region, unit.lanes, False).columns
+    for lanes, vectors, parallel in product(_lane_choices(columns, unit), (1, 2, 4), (True, False)):
+        if vectors == 1 or vectors * lanes <= columns:
+            yield Schedule(vector=lanes, vectors=vectors, parallel=parallel, pack=False)
+
+
+def _row(region: Region, unit: VectorUnit) -> Iterator[Schedule]:
+    extent = _reduced_extent(region)
+    for lanes, vectors, rows in product(_lane_choices(extent, unit), (1, 2, 4), (1, 2, 4)):
+        if vectors == 1 or vectors * lanes <= extent:
+            yield Schedule("row", vector=lanes, vectors=vectors, rows=rows, pack=False)
+
+
+def _reduction(region: Region, unit: VectorUnit) -> Iterator[Schedule]:
+    extents = extents_of(region, unit.lanes, False)
+    for lanes in _lane_choices(extents.columns, unit):
+        for vectors, rows, unroll in product((1, 2, 4), (1, 2, 3, 4, 6, 8), (1, 3)):
+            fits = vectors * rows + vectors + 1 <= unit.registers and rows <= extents.rows and unroll <= extents.reduction
+            if fits and (vectors == 1 or vectors * lanes <= extents.columns):
+                yield Schedule(vector=lanes, vectors=vectors, rows=rows, unroll=unroll, pack=False)
+
+
+def _contraction(region: Region, unit: VectorUnit) -> Iterator[Schedule]:
+    for pack in (True, False):
+        if pack or _columns_contiguous(region):
+            yield from _direct(region, unit, pack)
+    if match_winograd(region) is not None:
+        yield from _winograd(region, unit)
+
+
+def _direct(region: Region, unit: VectorUnit, pack: bool) -> Iterator[Schedule]:
+    extents = extents_of(region, unit.lanes, pack)
+    for lanes, vectors in product(_lane_choices(extents.columns, unit), (1, 2, 3, 4, 6)):
+        if vectors > 1 and (vectors - 1) * lanes >= extents.columns:
+            continue
+        for rows in _row_choices(extents.rows, (unit.registers + SPILL_SLACK - vectors - 1) // vectors):
+            base = Schedule(vector=lanes, vectors=vectors, rows=rows, pack=pack)
+            for unroll in (1, 2, 4):
+                if unroll <= extents.reduction:
+                    yield replace(base, unroll=unroll)
+            if extents.rows > rows and extents.columns > vectors * lanes:
+                yield replace(base, order="rows-columns")
+                yield from (replace(base, row_tile=n * rows) for n in (4, 16) if n * rows < extents.rows)
+
+
+def _winograd(region: Region, unit: VectorUnit) -> Iterator[Schedule]:
+    shape = match_winograd(region)
+    assert shape is not None
+    for algorithm, vectors in product(("winograd2", "winograd4"), (1, 2, 4)):
+        for rows in (2, 4, 6, 8, 12):
+            if vectors * rows + vectors + 1 <= unit.registers:
+                base = Schedule(algorithm, vector=unit.lanes, vectors=vectors, rows=rows)
+                yield base
+                yield replace(base, row_tile=4 * rows)
 
 
 def _lanes(extent: int, unit: VectorUnit) -> int:
@@ -67,29 +157,43 @@ def _lanes(extent: int, unit: VectorUnit) -> int:
     return lanes
 
 
-def _wants_row(region: Region) -> bool:
-    """Several reductions, or one whose operand is contiguous along the reduced dimension and not a contraction."""
-    if len(region.reductions) != 1:
-        return len(region.reductions) > 1
+def _lane_choices(extent: int, unit: VectorUnit) -> list[int]:
+    full = _lanes(extent, unit)
+    return [full, full // 2] if full >= 8 else [full]
+
+
+def _balanced(extent: int, most: int) -> int:
+    """Rows of a register tile, at most `most`, so that the tiles of `extent` are as equal as can be."""
+    tiles = -(-extent // max(most, 1))
+    return -(-extent // tiles)
+
+
+def _row_choices(extent: int, most: int) -> list[int]:
+    """Balanced tiles for every number of tiles down to `most` rows, and a few small ones."""
+    small = [n for n in (1, 2, 3, 4, 6, 8, 12) if n <= min(extent, most)]
+    balanced = {_balanced(extent, limit) for limit in range(max(most // 2, 1), most + 1)}
+    return sorted({*small, *(n for n in balanced if n <= most)})
+
+
+def _columns_contiguous(region: Region) -> bool:
+    """Whether vectors of the operand that varies along the columns can be loaded where it lies."""
+    region = drop_unit_dims(region)
+    roles = find_roles(region)
+    loads = [e for r in region.reductions for e in walk(r.update) if isinstance(e, Load)]
+    return all(e.address.coefficient(roles.columns) == 1 for e in loads if e.argument == roles.packable)
+
+
+def _reduces_lanes(region: Region) -> bool:
+    """Whether the reduced dimension is where the operands are contiguous, so that lanes should run along it."""
     small = merge_dims(drop_unit_dims(region))
-    if not small.reductions[0].dims:
-        return False
-    if find_roles(drop_unit_dims(region)).packable is not None:
-        return False
     (reduction,) = small.reductions
-    loads = [e for e in walk(*roots(small)) if isinstance(e, Load)]
-    along = [e.address.coefficient(reduction.dims[-1]) for e in loads if set(reduction.dims) & e.address.dims()]
-    stores = [s.address for s in small.stores]
-    return bool(along) and all(c == 1 for c in along) and not any(c == 1 for s in stores for _, c in s.terms if along.count(1) == 0)
+    if not reduction.dims:
+        return False
+    loads = [e for e in walk(reduction.update) if isinstance(e, Load)]
+    along = [e for e in loads if e.address.coefficient(reduction.dims[-1]) == 1]
+    return len(along) > 0 and len(along) >= len([e for e in loads if set(reduction.dims) & e.address.dims()])
 
 
-def _reduced(region: Region) -> int:
+def _reduced_extent(region: Region) -> int:
     small = merge_dims(drop_unit_dims(region))
-    extents = [small.extents[r.dims[-1]] for r in small.reductions if r.dims]
-    return max(extents, default=1)
-
-
-def schedules(region: Region, unit: VectorUnit) -> Iterator[Schedule]:
-    """Every schedule worth considering, the heuristic's first."""
-    first = heuristic(region, unit)
-    yield first
+    return max((small.extents[r.dims[-1]] for r in small.reductions if r.dims), default=1)

@@ -1,0 +1,56 @@
+"""Candidates: a workload text with a schedule on its root op."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from passes.mlir import context, ir
+from passes.region.read import Region, UnsupportedRegion, find_function, find_root, read_region
+from passes.tiling.schedule import Schedule
+
+_PLACEHOLDER = Schedule("plain")
+
+
+@dataclass(frozen=True)
+class Template:
+    """A workload that has been read: its region, None if only the plain lowering can compute it."""
+
+    workload: str
+    region: Region | None
+    reason: str
+    """Why there is no region."""
+    _text: str
+
+    def candidate(self, schedule: Schedule) -> str:
+        """The candidate text; the text of the workload but for the schedule attribute."""
+        return self._text.replace(str(_PLACEHOLDER), str(schedule))
+
+
+def read_template(workload: str) -> Template:
+    """Reads a workload (or candidate: its schedule is dropped); ir.MLIRError if it does not parse."""
+    with context(), ir.Location.unknown():
+        module = ir.Module.parse(workload)
+        function = find_function(module)
+        try:
+            region, reason = read_region(module), ""
+        except UnsupportedRegion as error:
+            region, reason = None, str(error)
+        owner = _schedule_owner(function)
+        if "seerc.root" in owner.attributes:
+            del owner.attributes["seerc.root"]
+        owner.attributes["seerc.schedule"] = ir.Attribute.parse(str(_PLACEHOLDER))
+        return Template(workload, region, reason, str(module))
+
+
+def attach_schedule(workload: str, schedule: Schedule) -> str:
+    """The candidate text of one schedule."""
+    return read_template(workload).candidate(schedule)
+
+
+def _schedule_owner(function: Any) -> Any:
+    """The root op; the function itself if it has no structured op."""
+    try:
+        return find_root(function)
+    except UnsupportedRegion:
+        return function.operation
