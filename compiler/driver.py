@@ -1,0 +1,220 @@
+"""The main job: an imported model in, a program out.
+
+fuse -> layout -> schedules -> kernels (child processes, cache) -> link -> Program. Every decision and the prediction
+behind it goes into the plan, which the program carries.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from compiler.cache import Cache
+from compiler.frontend.model import ImportedModel
+from compiler.kernels import Compiled, compile_all
+from compiler.native.link import link_shared
+from compiler.native.main import emit_main
+from compiler.native.manifest import Manifest, TensorSpec
+from compiler.native.program import Program
+from compiler.plan.assemble import Assembly, KernelInfo, assemble
+from compiler.plan.layout import plan_layout
+from compiler.plan.steps import Steps, calls
+from compiler.target import detect_target, host_features
+from costmodel.errors import SeercError
+from costmodel.target import Target
+from passes.mlir import context, ir
+from passes.tiling.select import PLAIN, Choice, choose
+from passes.tiling.space import VectorUnit
+
+T = TypeVar("T")
+log = logging.getLogger("seerc")
+
+
+@dataclass(frozen=True)
+class CompileOptions:
+    """How to compile. `cost_model` is a name or folder for costmodel.protocol.load_cost_model."""
+
+    cost_model: str = "default"
+    cache: bool = True
+    jobs: int = 0
+    """Child processes that compile kernels; 0: one a CPU."""
+
+
+@dataclass(frozen=True)
+class Stages:
+    """A model on its way down, for `--emit` and the report."""
+
+    fused: str
+    planned: Steps
+    choices: Mapping[str, Choice]
+    kernels: Mapping[str, Compiled]
+    assembly: Assembly
+    seconds: Mapping[str, float]
+    fallbacks: Mapping[str, str]
+    """Workload key to the reason why its kernel is the plain lowering."""
+
+
+def compile_model(model: ImportedModel, options: CompileOptions | None = None) -> Program:
+    """Compiles an imported model for this machine; SeercError with the op and the way out if it cannot be."""
+    return build_program(model, lower_model(model, options or CompileOptions()))
+
+
+def lower_model(model: ImportedModel, options: CompileOptions) -> Stages:
+    """Everything but linking."""
+    clock = _Clock()
+    target = detect_target()
+    fused, planned = clock.time("fuse and place", lambda: fuse_and_place(model))
+    choices = clock.time("choose schedules", lambda: choose_schedules(planned, options.cost_model, target))
+    kernels, choices, fallbacks = clock.time("compile kernels", lambda: _compile(choices, options))
+    infos = {key: KernelInfo(key, k.packing, k.scratch_bytes) for key, k in kernels.items()}
+    assembly = assemble(planned, infos, model.weights)
+    return Stages(fused, planned, choices, kernels, assembly, clock.seconds, fallbacks)
+
+
+def fuse_and_place(model: ImportedModel) -> tuple[str, Steps]:
+    """The fused module's text, and its values placed in memory."""
+    from passes.fusion import fuse
+
+    with context(), ir.Location.unknown():
+        try:
+            module = ir.Module.parse(model.text)
+        except ir.MLIRError as error:
+            raise SeercError(f"{model.name}: the imported IR does not parse: {str(error).splitlines()[0]}") from error
+        fuse(module)
+        return str(module), plan_layout(module, model.weights)
+
+
+def choose_schedules(planned: Steps, cost_model: str, target: Target) -> dict[str, Choice]:
+    """A schedule for every workload."""
+    from costmodel.protocol import load_cost_model
+
+    model = load_cost_model(cost_model)
+    return {key: choose(text, vector_unit(target), model, target) for key, text in planned.workloads.items()}
+
+
+def vector_unit(target: Target) -> VectorUnit:
+    return VectorUnit(target.lanes(), target.vector_registers)
+
+
+def _compile(
+    choices: Mapping[str, Choice], options: CompileOptions
+) -> tuple[dict[str, Compiled], dict[str, Choice], dict[str, str]]:
+    """Kernels by workload; one whose schedule fails gets the plain lowering and a warning."""
+    cache = Cache.default() if options.cache else None
+    jobs = options.jobs or os.cpu_count() or 1
+    keys = list(choices)
+    results = compile_all([(key, choices[key].candidate) for key in keys], cache, jobs)
+    made = dict(zip(keys, results, strict=True))
+    fallbacks = {key: choice.reason for key, choice in choices.items() if choice.schedule == PLAIN}
+    fallbacks |= {key: str(error) for key, error in made.items() if isinstance(error, SeercError)}
+    failed = [key for key in keys if isinstance(made[key], SeercError)]
+    again = {key: _plain(choices[key]) for key in failed}
+    made |= dict(zip(failed, compile_all([(k, again[k].candidate) for k in failed], cache, jobs), strict=True))
+    for key, reason in fallbacks.items():
+        log.warning("kernel %s: plain lowering: %s", key, reason)
+    kernels = {key: _require(key, result) for key, result in made.items()}
+    return kernels, {**choices, **again}, fallbacks
+
+
+def _plain(choice: Choice) -> Choice:
+    text = choice.candidate.replace(str(choice.schedule), str(PLAIN))
+    return Choice(PLAIN, text, reason="its schedule did not compile")
+
+
+def _require(key: str, result: Compiled | SeercError) -> Compiled:
+    if isinstance(result, SeercError):
+        raise SeercError(f"kernel {key} cannot be compiled even by the plain lowering: {result}")
+    return result
+
+
+def build_program(model: ImportedModel, stages: Stages) -> Program:
+    """Links the kernels and packs the weights."""
+    inputs = tuple(TensorSpec(s.name, s.shape, s.dtype) for s in model.inputs)
+    outputs = tuple(TensorSpec(s.name, s.shape, s.dtype) for s in model.outputs)
+    plan = make_plan(model, stages)
+    assembly = stages.assembly
+    manifest = Manifest(inputs, outputs, assembly.workspace_bytes, assembly.weights, host_features(), plan)
+    with tempfile.TemporaryDirectory(prefix="seerc-") as folder:
+        library = Path(folder) / "program.so"
+        link_program(stages, len(inputs), len(outputs), Path(folder), library)
+        return Program.build(library, assembly.arrays(model.weights), manifest)
+
+
+def link_program(stages: Stages, inputs: int, outputs: int, folder: Path, library: Path) -> None:
+    """Objects into `folder`, linked into `library`; kernels stay visible so that they can be timed one by one."""
+    from compiler.native.link import EXPORTED
+    from compiler.native.lower import compile_object
+
+    objects: list[Path] = []
+    main = compile_object(emit_main(stages.assembly.calls, inputs, outputs), EXPORTED)
+    for name, content in [*((k, c.object) for k, c in stages.kernels.items()), (EXPORTED, main)]:
+        objects.append(folder / f"{name}.o")
+        objects[-1].write_bytes(content)
+    link_shared(objects, library, exports=(EXPORTED, *stages.kernels))
+
+
+def make_plan(model: ImportedModel, stages: Stages) -> dict[str, Any]:
+    """What was decided and why, as JSON: one entry a workload, and the calls in order."""
+    counts = Counter(c.workload for c in calls(stages.planned.steps))
+    return {
+        "model": model.name,
+        "sources": dict(model.sources),
+        "seconds": {name: round(s, 3) for name, s in stages.seconds.items()},
+        "kernels": [_kernel_entry(key, stages, counts[key]) for key in stages.planned.workloads],
+        "fallbacks": sum(counts[key] for key in stages.fallbacks),
+    }
+
+
+def _kernel_entry(key: str, stages: Stages, count: int) -> dict[str, Any]:
+    choice = stages.choices[key]
+    example = next(c for c in calls(stages.planned.steps) if c.workload == key)
+    predicted = {m: [v.value, v.low, v.high] for m, v in choice.predicted.items()}
+    return {
+        "kernel": key,
+        "kind": _kind(stages.planned.workloads[key]),
+        "calls": count,
+        "inputs": [list(p.shape) for p in example.inputs],
+        "results": [list(p.shape) for p in example.results],
+        "schedule": str(choice.schedule),
+        "considered": choice.considered,
+        "predicted": predicted,
+        "fallback": stages.fallbacks.get(key, ""),
+    }
+
+
+def _kind(workload: str) -> str:
+    return workload.partition('seerc.kind = "')[2].partition('"')[0] or "plain"
+
+
+class _Clock:
+    """Seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def time(self, name: str, work: Callable[[], T]) -> T:
+        begin = time.perf_counter()
+        try:
+            return work()
+        finally:
+            self.seconds[name] = time.perf_counter() - begin
+
+
+def relative_error(outputs: Sequence[Any], reference: Sequence[Any]) -> float:
+    """max |y - ref| / max |ref| over all outputs, the largest of them; NaN where only one of the two is NaN."""
+    import numpy as np
+
+    worst = 0.0
+    for y, ref in zip(outputs, reference, strict=True):
+        y, ref = np.asarray(y, np.float64), np.asarray(ref, np.float64)
+        scale = np.abs(ref[np.isfinite(ref)]).max(initial=0.0) or 1.0
+        same = (y == ref) | (np.isnan(y) & np.isnan(ref))
+        worst = max(worst, float(np.where(same, 0.0, np.abs(y - ref)).max(initial=0.0) / scale))
+    return worst
