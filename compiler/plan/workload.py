@@ -27,7 +27,8 @@ def region_text(function: Any, strides: Sequence[Sequence[int]]) -> str:
         clone.attributes["arg_attrs"] = ir.ArrayAttr.get(arguments)
         clone.attributes["res_attrs"] = ir.ArrayAttr.get(results)
         clone.attributes["sym_name"] = ir.StringAttr.get(_FUNCTION)
-        clone.attributes["sym_visibility"] = ir.StringAttr.get("public")
+        if "sym_visibility" in clone.attributes:
+            del clone.attributes["sym_visibility"]
         return str(module)
 
 

@@ -1,0 +1,181 @@
+"""`seerc cost collect`: the workloads of models under many schedules, measured in child processes into a dataset.
+
+Interrupted runs resume: a record that the folder holds is not measured again. Failed candidates are kept with their
+error.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pebble import ProcessExpired
+
+from compiler.driver import fuse_and_place, vector_unit
+from compiler.frontend.model import ImportedModel
+from compiler.kernels import compile_pool
+from compiler.measure import measure_candidate
+from compiler.plan.steps import calls
+from compiler.target import calibrate, detect_target
+from costmodel.errors import SeercError
+from costmodel.facts import facts
+from costmodel.record import RecordWriter, make_record
+from costmodel.target import Target
+from costmodel.workload import parse_workload
+from passes.region.read import UnsupportedRegion
+from passes.tiling.candidate import Template, read_template
+from passes.tiling.schedule import Schedule
+from passes.tiling.space import heuristic, schedules
+
+log = logging.getLogger("seerc")
+TIMEOUT_S = 30.0
+CALIBRATE_EVERY_S = 30.0
+_FUNCTION = re.compile(r"(func\.func (?:public |private )?)@\w+\(")
+
+
+@dataclass(frozen=True)
+class CollectOptions:
+    """`per_workload` schedules at most are measured of each workload: the heuristic's and a random sample."""
+
+    per_workload: int = 48
+    seed: int = 0
+    jobs: int = 0
+
+
+@dataclass
+class Workload:
+    """One workload, and how often it occurs in which network."""
+
+    text: str
+    networks: dict[str, int] = field(default_factory=dict[str, int])
+
+
+@dataclass(frozen=True)
+class Task:
+    """One candidate to measure."""
+
+    workload: Workload
+    candidate: str
+    flops: float
+    is_heuristic: bool
+
+
+def workloads_of(models: Sequence[ImportedModel]) -> list[Workload]:
+    """The distinct workloads of some models, as the layout step writes them."""
+    found: dict[str, Workload] = {}
+    for model in models:
+        _, planned = fuse_and_place(model)
+        for call in calls(planned.steps):
+            entry = found.setdefault(call.workload, Workload(planned.workloads[call.workload]))
+            entry.networks[model.name] = entry.networks.get(model.name, 0) + 1
+    return list(found.values())
+
+
+def sample_tasks(workloads: Sequence[Workload], target: Target, options: CollectOptions) -> Iterator[Task]:
+    """The candidates to measure, workload by workload; deterministic for a seed."""
+    for workload in workloads:
+        template = read_template(workload.text)
+        try:
+            options_of = sample_schedules(template, target, options)
+        except (UnsupportedRegion, ValueError) as error:
+            log.info("left out: %s", error)
+            continue
+        flops = facts(parse_workload(workload.text)).flops
+        for number, schedule in enumerate(options_of):
+            yield Task(workload, template.candidate(schedule), flops, number == 0)
+
+
+def sample_schedules(template: Template, target: Target, options: CollectOptions) -> list[Schedule]:
+    """The heuristic's schedule first, then a random sample of the others; UnsupportedRegion for plain workloads."""
+    if template.region is None:
+        raise UnsupportedRegion(template.reason)
+    unit = vector_unit(target)
+    every = schedules(template.region, unit)
+    rest = [s for s in every if s != heuristic(template.region, unit)]
+    digest = int(sha256(template.workload.encode()).hexdigest()[:8], 16)
+    chosen = random.Random(options.seed ^ digest).sample(rest, min(len(rest), options.per_workload - 1))
+    return [heuristic(template.region, unit), *chosen]
+
+
+def collect(
+    workloads: Sequence[Workload], out: Path, options: CollectOptions, progress: Callable[[int, int], None] | None = None
+) -> int:
+    """Measures and writes records into `out`; returns how many were added."""
+    target = detect_target()
+    tasks = list(sample_tasks(workloads, target, options))
+    random.Random(options.seed).shuffle(tasks)
+    jobs = options.jobs or os.cpu_count() or 1
+    added = 0
+    with RecordWriter(out) as writer, compile_pool(jobs) as pool:
+        clock = _Calibration(target)
+        window: list[tuple[Task, Any]] = []
+        for number, task in enumerate(tasks):
+            if not _known(writer, task, target):
+                name = f"c{number}"
+                text = _renamed(task.candidate, name)
+                args = (name, text, target.to_json(), task.flops)
+                window.append((task, pool.schedule(measure_candidate, args=args, timeout=TIMEOUT_S)))
+            if len(window) >= 4 * jobs or number == len(tasks) - 1:
+                while len(window) > (0 if number == len(tasks) - 1 else 2 * jobs):
+                    added += writer.add(_record(*window.pop(0), target, clock.now(), options.seed))
+            if progress is not None:
+                progress(number + 1, len(tasks))
+    return added
+
+
+def _renamed(candidate: str, name: str) -> str:
+    return _FUNCTION.sub(rf"\g<1>@{name}(", candidate, count=1)
+
+
+def _known(writer: RecordWriter, task: Task, target: Target) -> bool:
+    return make_record(task.candidate, target, {}).key in writer.done
+
+
+def _record(task: Task, future: Any, target: Target, calibration: float, seed: int) -> Any:
+    metrics: Mapping[str, float | None] = {}
+    spread, failure = None, None
+    try:
+        measured = future.result()
+        metrics, spread = measured["metrics"], measured["latency_spread"]
+    except FutureTimeout:
+        failure = f"no result after {TIMEOUT_S:.0f} s"
+    except ProcessExpired as error:
+        failure = f"the process died with exit code {error.exitcode}"
+    except SeercError as error:
+        failure = str(error)
+    return make_record(
+        task.candidate,
+        target,
+        metrics,
+        networks=task.workload.networks,
+        heuristic=task.is_heuristic,
+        latency_spread=spread,
+        calibration_ns=calibration,
+        error=failure,
+        versions={"torch-mlir": version("torch-mlir"), "kernel": "1"},
+        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        seed=seed,
+    )
+
+
+class _Calibration:
+    """The calibration kernel's time, taken again when it is older than CALIBRATE_EVERY_S."""
+
+    def __init__(self, target: Target) -> None:
+        self._target, self._at, self._value = target, 0.0, 0.0
+
+    def now(self) -> float:
+        if not self._at or time.monotonic() - self._at > CALIBRATE_EVERY_S:
+            self._value, self._at = calibrate(self._target), time.monotonic()
+        return self._value

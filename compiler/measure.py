@@ -1,0 +1,110 @@
+"""Times one candidate and reads its metrics from the object code. Runs in a child process: code may hang or crash."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import statistics
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compiler.kernels import Compiled, compile_candidate
+from compiler.native.disassemble import measure_code
+from compiler.native.link import link_shared
+from compiler.native.openmp import load_openmp
+from compiler.tensors import operand_arrays
+from costmodel.target import Target
+
+REPEATS = 7
+BATCH_SECONDS = 0.002
+WEIGHT_POOL_BYTES = 4 << 20
+"""Constant operands are rotated through this much memory: in a model other weights have pushed them out of L2."""
+MOST_COPIES = 16
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Metrics by name (costmodel.protocol.METRICS), and the spread (90th - 10th percentile) / median of the repeats."""
+
+    metrics: dict[str, float | None]
+    latency_spread: float
+
+
+def measure_candidate(name: str, candidate: str, target_json: str, flops: float) -> dict[str, Any]:
+    """`Measured` as a dict; SeercError if the candidate cannot be compiled. One thread."""
+    target = Target.from_json(target_json)
+    compiled = Compiled.from_bytes(compile_candidate(name, candidate))
+    operands = operand_arrays(candidate, compiled)
+    call = _load(name, compiled)
+    seconds = time_calls(call, [_pointers(copy) for copy in _rotate(operands)])
+    latency = statistics.median(seconds)
+    low, high = np.percentile(seconds, [10, 90])
+    code = measure_code(compiled.object, target.vector_bytes)
+    metrics: dict[str, float | None] = {
+        "latency_ns": latency * 1e9,
+        "registers": code.registers,
+        "spills": code.spills,
+        "vector_utilisation": code.vector_utilisation,
+        "utilisation": flops / latency / (target.peak_gflops_core * 1e9) if latency else None,
+        "code_bytes": code.code_bytes,
+        "peak_bytes": sum(a.array.nbytes for a in operands),
+    }
+    return asdict(Measured(metrics, float((high - low) / latency)))
+
+
+def time_calls(call: Any, arguments: list[Any], repeats: int = REPEATS) -> list[float]:
+    """Seconds of one call, several times: means over batches of at least BATCH_SECONDS, the call's overhead taken off.
+
+    The time of this thread on its core: other processes that take the core away do not count.
+    """
+    begin = time.thread_time()
+    for pointers in arguments:
+        call(*pointers)
+    once = (time.thread_time() - begin) / len(arguments)
+    rounds = max(1, int(BATCH_SECONDS / max(once * len(arguments), 1e-7)))
+    overhead = _call_overhead(len(arguments[0]))
+    found: list[float] = []
+    for _ in range(repeats):
+        begin = time.thread_time()
+        for _ in range(rounds):
+            for pointers in arguments:
+                call(*pointers)
+        found.append(max((time.thread_time() - begin) / (rounds * len(arguments)) - overhead, 1e-8))
+    return found
+
+
+def _call_overhead(count: int) -> float:
+    """Seconds that ctypes takes for a function of `count` pointers that does nothing (free of a null pointer)."""
+    idle = ctypes.CDLL(None).getpid
+    idle.argtypes = [ctypes.c_void_p] * count
+    pointers = [ctypes.c_void_p()] * count
+    begin = time.thread_time()
+    for _ in range(200):
+        idle(*pointers)
+    return max((time.thread_time() - begin) / 200 - 5e-8, 0.0)
+
+
+def _load(name: str, compiled: Compiled) -> Any:
+    load_openmp().omp_set_num_threads(1)
+    with tempfile.TemporaryDirectory(prefix="seerc-measure-") as folder:
+        path = Path(folder) / f"{name}.o"
+        path.write_bytes(compiled.object)
+        library = Path(folder) / f"{name}.so"
+        link_shared([path], library, exports=(name,))
+        return getattr(ctypes.CDLL(str(library), mode=os.RTLD_NOW), name)
+
+
+def _rotate(operands: list[Any]) -> list[list[Any]]:
+    """Copies of the operands that share everything but the constants."""
+    constant = sum(o.array.nbytes for o in operands if o.constant)
+    copies = min(MOST_COPIES, WEIGHT_POOL_BYTES // constant + 1) if constant else 1
+    return [operands] + [[o.copy() if o.constant else o for o in operands] for _ in range(copies - 1)]
+
+
+def _pointers(operands: list[Any]) -> list[ctypes.c_void_p]:
+    return [ctypes.c_void_p(o.array.ctypes.data) for o in operands]
