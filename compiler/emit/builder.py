@@ -12,6 +12,9 @@ from passes.region.linear import Linear
 from passes.mlir import ir
 
 
+INTEGER_DIVISIONS = frozenset(f"arith.{op}" for op in "divsi divui remsi remui floordivsi ceildivsi ceildivui".split())
+
+
 @dataclass(frozen=True)
 class Point:
     """Where an expression is evaluated: a constant offset for each unrolled dimension, and the vector lanes.
@@ -219,6 +222,7 @@ class KernelBuilder:
             value = self._convert("arith.extui", value, stored)
         stride = form.coefficient(point.lane) if point.lanes > 1 else 0
         if point.lanes == 1 or stride == 0:
+            value = self.extract(value, 0) if self.is_vector(value) else value
             self.op("memref.store", [value, memref, self.address(form, point)])
             return
         value = self.broadcast(value, point.lanes)
@@ -345,7 +349,15 @@ class KernelBuilder:
         if any(self.is_vector(v) for v in values):
             values = [self.broadcast(v, point.lanes) for v in values]
             kind = self.vector_type(point.lanes, kind)
+            if op.name in INTEGER_DIVISIONS and point.valid < point.lanes:
+                values[1] = self._at_least_one(values[1], point)
         return self.op(op.name, values, [kind], **dict(op.attributes.items()))
+
+    def _at_least_one(self, divisor: Any, point: Point) -> Any:
+        """The divisor with ones in the lanes that do not exist: a division by zero there would trap."""
+        one = ir.IntegerAttr.get(divisor.type.element_type, 1)
+        ones = self.broadcast(self.scalar(one, divisor.type.element_type), point.lanes)
+        return self.op("arith.select", [self.mask(point.lanes, point.valid), divisor, ones], [divisor.type])
 
     def _multiply_add(
         self, op: Any, operands: tuple[Expr, ...], point: Point, memo: Memo, known: Callable[[Expr, Point], Any]

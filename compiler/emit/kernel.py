@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from compiler.emit.winograd_weights import WinogradPacking
 from passes.region.roles import Packing
 
 
@@ -17,5 +18,5 @@ class Kernel:
 
     name: str
     module: Any
-    packing: Packing | None = None
+    packing: Packing | WinogradPacking | None = None
     scratch_bytes: int = 0

@@ -8,13 +8,18 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from compiler.emit.builder import KernelBuilder, Point
+from compiler.emit.winograd_weights import WinogradPacking, transform_weights
 from passes.mlir import ir
 from passes.region.linear import Linear, dot, row_major
 from passes.region.roles import LANE, PANEL, Packing
 
 
-def pack_array(array: np.ndarray[Any, Any], packing: Packing) -> np.ndarray[Any, Any]:
+def pack_array(array: np.ndarray[Any, Any], packing: Packing | WinogradPacking) -> np.ndarray[Any, Any]:
     """The packed copy of `array`, whose memory is addressed by the strides of `packing` from its first element."""
+    return transform_weights(array, packing) if isinstance(packing, WinogradPacking) else _pack_panels(array, packing)
+
+
+def _pack_panels(array: np.ndarray[Any, Any], packing: Packing) -> np.ndarray[Any, Any]:
     axes = [*packing.batch, packing.columns, *packing.reduction]
     shape, strides = [n for n, _ in axes], [s * array.itemsize for _, s in axes]
     flat = as_strided(array, (1 + packing.offset,), (array.itemsize,))[packing.offset :]

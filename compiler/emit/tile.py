@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from math import prod
 from typing import Any
 
 from compiler.emit.builder import KernelBuilder, Memo, Point
 from compiler.emit.kernel import Kernel
+from compiler.emit.nest import Nest
 from compiler.emit.pack import emit_packing
 from passes.region.expression import Expr, Load
 from passes.region.linear import Linear
@@ -22,8 +22,6 @@ from passes.region.roles import LANE, PANEL, Loops, split_columns
 from passes.tiling.schedule import Schedule
 
 ROW, ROW_TILE, ROW_BLOCK, ROW_STEP = "row", "row_tile", "row_block", "row_step"
-PARALLEL_ITERATIONS = 64
-"""Loops are distributed together, from the outermost on, until there are this many iterations to share."""
 
 
 def emit_tile(region: Region, schedule: Schedule) -> Kernel:
@@ -79,57 +77,14 @@ class _Tiles:
         extents |= {ROW_TILE: self.row_tiles, ROW: self.tile_rows}
         return substitute(loops.region, {loops.rows: Linear.dim(ROW_TILE, self.tile_rows) + Linear.dim(ROW)}, extents)
 
-    def remainder(self, dim: str) -> bool:
-        """Whether the last iteration of `dim` is a smaller tile."""
-        if dim == PANEL:
-            return self.columns % self.width != 0
-        if dim in (ROW_TILE, ROW_STEP):
-            return dim == ROW_TILE and self.rows % self.tile_rows != 0
-        return dim == ROW_BLOCK
-
     def emit(self) -> None:
         rows = [(ROW_BLOCK, -(-self.row_tiles // self.block))] if self.block else [(ROW_TILE, self.row_tiles)]
         columns = [(PANEL, self.panels)]
         order = columns + rows if self.schedule.order == "columns-rows" and not self.block else rows + columns
-        dims = [(d, n) for d, n in self.batch + order if n > 1 or self.remainder(d)]
-        shared: list[tuple[str, int]] = []
-        while self.schedule.parallel and dims and prod(n for _, n in shared) < PARALLEL_ITERATIONS:
-            shared.append(dims.pop(0))
-        if prod(n for _, n in shared) > 1:
-            self.b.parallel(shared, lambda: self._guard(shared, dims, frozenset()))
-        else:
-            self._serial(shared + dims, frozenset())
-
-    def _guard(self, shared: list[tuple[str, int]], rest: list[tuple[str, int]], last: frozenset[str]) -> None:
-        """Inside a parallel loop: a branch for each dimension that may be at its remainder."""
-        if not shared:
-            return self._serial(rest, last)
-        (dim, count), *others = shared
-        if not self.remainder(dim):
-            return self._guard(others, rest, last)
-        if count == 1:
-            return self._guard(others, rest, last | {dim})
-        return self.b.branch(
-            dim,
-            count - 1,
-            lambda: self._guard(others, rest, last | {dim}),
-            lambda: self._guard(others, rest, last),
-        )
-
-    def _serial(self, dims: list[tuple[str, int]], last: frozenset[str]) -> None:
-        """Loops in this thread: whole tiles first, then the remainder."""
-        if not dims:
-            return self._inside(last)
-        (dim, count), *rest = dims
-        whole = count - 1 if self.remainder(dim) else count
-        if whole:
-            self.b.loop(dim, whole, lambda _: self._serial(rest, last) or [])
-        if whole < count:
-            outer = dict(self.b.env)
-            self.b.env[dim] = self.b.constant(count - 1)
-            self._serial(rest, last | {dim})
-            self.b.env = outer
-        return None
+        cut = {ROW_BLOCK} if self.block else set[str]()
+        cut |= {PANEL} if self.columns % self.width else set[str]()
+        cut |= {ROW_TILE} if self.rows % self.tile_rows else set[str]()
+        Nest(self.b, frozenset(cut), self._inside).emit(self.batch + order, self.schedule.parallel)
 
     def _inside(self, last: frozenset[str]) -> None:
         """Inside the outer loops: one tile, or the tiles of one block of rows."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
@@ -43,6 +43,8 @@ class Region:
     reductions: tuple[Reduction, ...]
     stores: tuple[Store, ...]
     schedule: Schedule | None
+    module: Any = field(repr=False, compare=False)
+    """Keeps the operations alive that the expressions point to."""
 
 
 def find_function(module: Any) -> Any:
@@ -87,7 +89,7 @@ def read_region(module: Any) -> Region:
     """Reads a candidate (or an unscheduled workload); UnsupportedRegion if it does not fit the expression form."""
     func = find_function(module)
     try:
-        return _Reader(func).region()
+        return _Reader(func).region(module)
     except ValueError as error:
         raise UnsupportedRegion(f"{func.name.value}: {error}") from error
 
@@ -106,7 +108,7 @@ class _Reader:
         self.reduced: dict[Any, int] = {}
         self.memo: dict[tuple[Any, tuple[Linear, ...]], Expr] = {}
 
-    def region(self) -> Region:
+    def region(self, module: Any) -> Region:
         self._place_root()
         self._place_others()
         for op in self.func.entry_block.operations:
@@ -117,7 +119,7 @@ class _Reader:
         schedule = Schedule.parse(text) if text else None
         name = self.func.name.value
         extents = self._used_extents(stores)
-        return Region(name, self.arguments, self.inputs, extents, tuple(self.reductions), stores, schedule)
+        return Region(name, self.arguments, self.inputs, extents, tuple(self.reductions), stores, schedule, module)
 
     def _used_extents(self, stores: Sequence[Store]) -> dict[str, int]:
         bound = {d for r in self.reductions for d in r.dims}
@@ -144,6 +146,7 @@ class _Reader:
         changed = True
         while changed:
             changed = any([self._place(op) for op in ops] + [self._place_back(op) for op in reversed(ops)])
+            changed = changed or any(self._place_beside(op) for op in ops)
 
     def _place(self, op: Any) -> bool:
         """Forward: an op one of whose operands is placed."""
@@ -153,11 +156,11 @@ class _Reader:
             return self._place_reshape(op)
         if op.name != "linalg.generic":
             return False
-        maps, forms = indexing_maps(op), dict[int, Linear]()
+        maps, forms, near = indexing_maps(op), dict[int, Linear](), False
         for value, affine_map in zip(op.operands, maps, strict=True):
             if value in self.index:
-                forms |= self._unify(affine_map, self.index[value], forms)
-        return bool(forms) and self._complete(op, forms)
+                forms, near = forms | self._unify(affine_map, self.index[value], forms), True
+        return near and self._complete(op, forms)
 
     def _place_back(self, op: Any) -> bool:
         """Backward: an op whose result is read by a placed op at plain dimensions."""
@@ -172,6 +175,12 @@ class _Reader:
             if all(f.as_dim() or not f.terms for f in forms.values()) and self._complete(op, forms):
                 return True
         return False
+
+    def _place_beside(self, op: Any) -> bool:
+        """An op over the root's loops that shares only arguments with what is placed (sum and sum of squares)."""
+        if op in self.forms or op.name != "linalg.generic" or not self._spans_root(loop_extents(op)):
+            return False
+        return self._complete(op, {})
 
     def _place_reshape(self, op: Any) -> bool:
         source, result = op.operands[0], op.results[0]

@@ -28,12 +28,10 @@ class WinogradShape:
     source: Load
     weights: Load
 
-    def extent(self, dim: str) -> int:
-        return self.extents[dim] if dim else 1
-
     def tiles(self, outputs: int) -> tuple[int, int, int]:
         """Tiles of `outputs` x `outputs` pixels along batch, height and width."""
-        return self.extent(self.batch), -(-self.extents[self.height] // outputs), -(-self.extents[self.width] // outputs)
+        height, width = self.extents[self.height], self.extents[self.width]
+        return self.extents.get(self.batch, 1), -(-height // outputs), -(-width // outputs)
 
 
 def match_winograd(region: Region) -> WinogradShape | None:

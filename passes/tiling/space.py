@@ -141,12 +141,13 @@ def _direct(region: Region, unit: VectorUnit, pack: bool) -> Iterator[Schedule]:
 def _winograd(region: Region, unit: VectorUnit) -> Iterator[Schedule]:
     shape = match_winograd(region)
     assert shape is not None
-    for algorithm, vectors in product(("winograd2", "winograd4"), (1, 2, 4)):
-        for rows in (2, 4, 6, 8, 12):
-            if vectors * rows + vectors + 1 <= unit.registers:
-                base = Schedule(algorithm, vector=unit.lanes, vectors=vectors, rows=rows)
+    for outputs, vectors in product((2, 4), (2, 3, 4)):
+        tiles = prod(shape.tiles(outputs))
+        for rows in _row_choices(tiles, (unit.registers - vectors - 1) // vectors):
+            if rows >= min(4, tiles):
+                base = Schedule(f"winograd{outputs}", vector=unit.lanes, vectors=vectors, rows=rows)
                 yield base
-                yield replace(base, row_tile=4 * rows)
+                yield from (replace(base, row_tile=n * rows) for n in (2, 4) if n * rows < tiles and n * rows <= 56)
 
 
 def _lanes(extent: int, unit: VectorUnit) -> int:
