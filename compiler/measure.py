@@ -40,17 +40,18 @@ def measure_candidate(name: str, candidate: str, target_json: str, flops: float)
     target = Target.from_json(target_json)
     compiled = Compiled.from_bytes(compile_candidate(name, candidate))
     operands = operand_arrays(candidate, compiled)
-    call = _load(name, compiled)
+    call = load_kernel(name, compiled)
     seconds = time_calls(call, [_pointers(copy) for copy in _rotate(operands)])
     latency = statistics.median(seconds)
     low, high = np.percentile(seconds, [10, 90])
-    code = measure_code(compiled.object, target.vector_bytes)
+    code = measure_code(compiled.object, target.vector_bytes, name)
     metrics: dict[str, float | None] = {
         "latency_ns": latency * 1e9,
         "registers": code.registers,
         "spills": code.spills,
         "vector_utilisation": code.vector_utilisation,
         "utilisation": flops / latency / (target.peak_gflops_core * 1e9) if latency else None,
+        "instructions": code.instructions,
         "code_bytes": code.code_bytes,
         "peak_bytes": sum(a.array.nbytes for a in operands),
     }
@@ -89,7 +90,8 @@ def _call_overhead(count: int) -> float:
     return max((time.thread_time() - begin) / 200 - 5e-8, 0.0)
 
 
-def _load(name: str, compiled: Compiled) -> Any:
+def load_kernel(name: str, compiled: Compiled) -> Any:
+    """The compiled function itself: it takes one pointer an operand, then scratch memory. One OpenMP thread."""
     load_openmp().omp_set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="seerc-measure-") as folder:
         path = Path(folder) / f"{name}.o"

@@ -1,0 +1,1 @@
+"""From an MLIR kernel to native code: lowering, objects, metrics, shared libraries, programs."""
