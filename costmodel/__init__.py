@@ -1,0 +1,1 @@
+"""MLIR text in, hardware metrics out."""
