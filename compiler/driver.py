@@ -26,6 +26,7 @@ from compiler.native.program import Program
 from compiler.plan.assemble import Assembly, KernelInfo, assemble
 from compiler.plan.layout import plan_layout
 from compiler.plan.steps import Steps, calls
+from compiler.plan.trace import write_calls
 from compiler.target import detect_target, host_features
 from costmodel.errors import SeercError
 from costmodel.target import Target
@@ -59,6 +60,8 @@ class Stages:
     seconds: Mapping[str, float]
     fallbacks: Mapping[str, str]
     """Workload key to the reason why its kernel is the plain lowering."""
+    target: Target
+    cost_model: str
 
 
 def compile_model(model: ImportedModel, options: CompileOptions | None = None) -> Program:
@@ -75,7 +78,7 @@ def lower_model(model: ImportedModel, options: CompileOptions) -> Stages:
     kernels, choices, fallbacks = clock.time("compile kernels", lambda: _compile(choices, options))
     infos = {key: KernelInfo(key, k.packing, k.scratch_bytes) for key, k in kernels.items()}
     assembly = assemble(planned, infos, model.weights)
-    return Stages(fused, planned, choices, kernels, assembly, clock.seconds, fallbacks)
+    return Stages(fused, planned, choices, kernels, assembly, clock.seconds, fallbacks, target, options.cost_model)
 
 
 def fuse_and_place(model: ImportedModel) -> tuple[str, Steps]:
@@ -166,9 +169,12 @@ def make_plan(model: ImportedModel, stages: Stages) -> dict[str, Any]:
     return {
         "model": model.name,
         "sources": dict(model.sources),
+        "target": {"name": stages.target.name, "hash": stages.target.hash},
+        "cost_model": stages.cost_model,
         "seconds": {name: round(s, 3) for name, s in stages.seconds.items()},
         "kernels": [_kernel_entry(key, stages, counts[key]) for key in stages.planned.workloads],
         "fallbacks": sum(counts[key] for key in stages.fallbacks),
+        "calls": write_calls(stages.assembly.calls),
     }
 
 
@@ -208,13 +214,19 @@ class _Clock:
 
 
 def relative_error(outputs: Sequence[Any], reference: Sequence[Any]) -> float:
-    """max |y - ref| / max |ref| over all outputs, the largest of them; NaN where only one of the two is NaN."""
+    """max |y - ref| / max |ref| over all outputs, the largest of them.
+
+    NaN where only one of the two is NaN, infinity where shapes differ.
+    """
     import numpy as np
 
     worst = 0.0
     for y, ref in zip(outputs, reference, strict=True):
         y, ref = np.asarray(y, np.float64), np.asarray(ref, np.float64)
+        if y.shape != ref.shape:
+            return float("inf")
         scale = np.abs(ref[np.isfinite(ref)]).max(initial=0.0) or 1.0
         same = (y == ref) | (np.isnan(y) & np.isnan(ref))
-        worst = max(worst, float(np.where(same, 0.0, np.abs(y - ref)).max(initial=0.0) / scale))
+        # np.maximum keeps a NaN, which max would drop.
+        worst = float(np.maximum(worst, np.where(same, 0.0, np.abs(y - ref)).max(initial=0.0) / scale))
     return worst

@@ -11,7 +11,7 @@ from compiler.emit.tile import emit_tile
 from compiler.native.lower import compile_object
 from costmodel.errors import SeercError
 from passes.mlir import context, ir
-from passes.region.read import find_function, read_region
+from passes.region.read import UnsupportedRegion, find_function, read_region
 from passes.tiling.schedule import Schedule
 
 
@@ -24,9 +24,13 @@ def emit_candidate(text: str) -> Kernel:
     with context(), ir.Location.unknown():
         try:
             module = ir.Module.parse(text)
-            return _emit(module)
         except ir.MLIRError as error:
             raise SeercError(f"not a valid candidate: {_first_line(error)}") from error
+        try:
+            return _emit(module)
+        except ir.MLIRError as error:
+            name = find_function(module).name.value
+            raise UnsupportedRegion(f"{name}: MLIR refuses an op of the kernel: {_first_line(error)}") from error
 
 
 def build_candidate(text: str) -> bytes:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from passes.fusion.fuse import Decide, Summary, fuse, summarise
+from passes.fusion.fuse import Decide, FusePass, Summary, fuse, summarise
 
-__all__ = ["Decide", "Summary", "fuse", "summarise"]
+__all__ = ["Decide", "FusePass", "Summary", "fuse", "summarise"]

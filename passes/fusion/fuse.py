@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
+from passes.base import Pass, PassContext, PassError
 from passes.fusion.generic import Values, walk
 from passes.fusion.graph import Graph, Node
 from passes.fusion.grow import Grower, Judge, Region
@@ -31,25 +33,54 @@ class Summary:
 def fuse(module: ir.Module, decide: Decide | None = None) -> ir.Module:
     """Rewrite @main of `module` in place into calls of regions and views; returns `module`.
 
-    Without `decide` every legal merge is made. Raises ValueError if there is no @main.
+    Without `decide` every legal merge is made; with it, each answer holds for all equal regions.
+
+    Raises:
+        PassError: there is no @main, or it has been fused already.
     """
-    prepare(module)
-    main = next((op for op in module.body.operations if _is_main(op.operation)), None)
-    if main is None:
-        raise ValueError("fusion needs a function @main with a body; the module has none")
-    with module.context, ir.Location.unknown():
-        _Fusion(module, main, decide).run()
+    fuse_operation(module.operation, decide)
     return module
 
 
-def _is_main(op: ir.Operation) -> bool:
-    return op.name == "func.func" and ir.StringAttr(op.attributes["sym_name"]).value == "main"
+def fuse_operation(module: ir.Operation, decide: Decide | None = None) -> None:
+    """`fuse` for the operation of a module."""
+    functions = {
+        _symbol(op.operation): op.operation for op in _body(module).operations if op.operation.name == "func.func"
+    }
+    main = functions.get("main")
+    if main is None or not main.regions[0].blocks:
+        raise PassError("seerc-fuse needs a function @main with a body; the module has none")
+    if any("seerc.kind" in function.attributes for function in functions.values()):
+        raise PassError("seerc-fuse: the module has regions (functions with seerc.kind) already; run it once")
+    prepare(module)
+    with module.context, ir.Location.unknown():
+        _Fusion(_body(module), main, decide).run()
+
+
+@dataclass(frozen=True)
+class FusePass(Pass):
+    """Turn @main into calls of private functions, one a region, and views; every legal merge is made."""
+
+    name: ClassVar[str] = "seerc-fuse"
+    op_name: ClassVar[str] = "builtin.module"
+
+    def run(self, op: ir.Operation, context: PassContext) -> None:
+        fuse_operation(op)
+        context.log.info("%s: %s", self.name, summarise(op))
+
+
+def _body(module: ir.Operation) -> ir.Block:
+    return module.regions[0].blocks[0]
+
+
+def _symbol(op: ir.Operation) -> str:
+    return ir.StringAttr(op.attributes["sym_name"]).value
 
 
 @dataclass
 class _Fusion:
-    module: ir.Module
-    main: func.FuncOp
+    body: ir.Block
+    main: ir.Operation
     decide: Decide | None
     functions: dict[Key, str] = field(default_factory=dict[Key, str])
     decisions: dict[Key, bool] = field(default_factory=dict[Key, bool])
@@ -58,7 +89,7 @@ class _Fusion:
 
     def run(self) -> None:
         block = self.main.regions[0].blocks[0]
-        attrs = self.main.operation.attributes
+        attrs = self.main.attributes
         flags = list(attrs["arg_attrs"]) if "arg_attrs" in attrs else []
         self.weights = frozenset(
             argument for argument, attr in zip(block.arguments, flags, strict=False) if "seerc.weight" in attr
@@ -89,14 +120,14 @@ class _Fusion:
         for node in sorted(replaced, key=lambda n: n.index, reverse=True):
             node.op.erase()
         for node in reversed(graph.nodes):
-            if node.kind == "cloned" and not any(next(iter(r.uses), None) for r in node.op.results):
+            if node.kind in ("cloned", "view") and not any(next(iter(r.uses), None) for r in node.op.results):
                 node.op.erase()
 
     def _call(self, region: Region, parts: Interface, before: ir.Operation) -> None:
         name = self.functions.get(parts.key)
         if name is None:
             name = self.functions[parts.key] = f"region_{len(self.functions)}"
-            with ir.InsertionPoint(self.module.body):
+            with ir.InsertionPoint(self.body):
                 write_function(name, region, parts)
         with ir.InsertionPoint(before):
             arguments = [self.replaced.get(v, v) for v in parts.arguments]
@@ -127,9 +158,9 @@ class _Fusion:
         return self.texts[parts.key]
 
 
-def summarise(module: ir.Module) -> Summary:
+def summarise(module: ir.Module | ir.Operation) -> Summary:
     """Counts of a fused module."""
-    functions = {ir.StringAttr(op.attributes["sym_name"]).value: op.operation for op in module.body.operations}
+    functions = {_symbol(op.operation): op.operation for op in _body(module.operation).operations}
     kinds = {n: ir.StringAttr(op.attributes["seerc.kind"]).value for n, op in functions.items() if n != "main"}
     sizes = {n: sum(o.name == "linalg.generic" for o in walk(op)) for n, op in functions.items()}
     called = [

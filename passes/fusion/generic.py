@@ -12,9 +12,7 @@ Values = dict[ir.Value, ir.Value]
 
 COMBINERS = frozenset(
     f"arith.{name}"
-    for name in (
-        "addf addi mulf muli maximumf minimumf maxnumf minnumf maxsi minsi maxui minui andi ori xori".split()
-    )
+    for name in ("addf addi mulf muli maximumf minimumf maxnumf minnumf maxsi minsi maxui minui andi ori xori".split())
 )
 
 
@@ -171,9 +169,7 @@ def build(
     body: Callable[[list[ir.Value]], Sequence[ir.Value]],
 ) -> ir.Operation:
     """A `linalg.generic` at the insertion point; `body` gets the block arguments and returns what is yielded."""
-    iterators = [
-        ir.Attribute.parse(f"#linalg.iterator_type<{'parallel' if p else 'reduction'}>") for p in parallel
-    ]
+    iterators = [ir.Attribute.parse(f"#linalg.iterator_type<{'parallel' if p else 'reduction'}>") for p in parallel]
     op = linalg.GenericOp(
         [value.type for value in outputs],
         inputs,
@@ -216,7 +212,11 @@ def is_contraction(generic: Generic) -> bool:
     if last is None or last.name not in ("arith.addf", "arith.addi") or len(generic.inputs) != 2:
         return False
     product = next((v for v in last.operands if v != generic.arguments[-1]), None)
-    if product is None or not isinstance(product, ir.OpResult) or product.owner.name not in ("arith.mulf", "arith.muli"):
+    if (
+        product is None
+        or not isinstance(product, ir.OpResult)
+        or product.owner.name not in ("arith.mulf", "arith.muli")
+    ):
         return False
     factors = [_source(value) for value in product.owner.operands]
     if set(factors) != set(generic.arguments[:2]):

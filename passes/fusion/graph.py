@@ -19,6 +19,12 @@ CLONED = frozenset(("arith.constant", "tensor.empty", "linalg.fill"))
 """Ops without work of their own: every region that reads one has its own copy."""
 
 
+def is_cloned(op: ir.Operation) -> bool:
+    """Whether regions copy `op`; a dense constant is not, @main passes it."""
+    dense = op.name == "arith.constant" and isinstance(op.results[0].type, ir.RankedTensorType)
+    return op.name in CLONED and not dense
+
+
 @dataclass(frozen=True, eq=False)
 class Node:
     """One op of a block. `kind` is that of `classify`, or `view`, `cloned`, `loop`, `scalar`, `end`."""
@@ -61,9 +67,9 @@ def read_node(index: int, op: ir.Operation) -> Node:
     if name == "linalg.generic":
         generic = Generic.read(op)
         return Node(index, op, classify(generic), generic)
-    if name in VIEWS:
+    if name in VIEWS or (name == "arith.constant" and not is_cloned(op)):
         kind = "view"
-    elif name in CLONED:
+    elif is_cloned(op):
         kind = "cloned"
     elif name in ("func.return", "scf.yield"):
         kind = "end"
@@ -81,7 +87,7 @@ class Graph:
     def __init__(self, block: ir.Block) -> None:
         self.nodes = [read_node(index, op.operation) for index, op in enumerate(block.operations)]
         self.producer = {value: node.index for node in self.nodes for value in node.results}
-        self.edges = nx.DiGraph()
+        self.edges: nx.DiGraph[int] = nx.DiGraph()
         self.edges.add_nodes_from(node.index for node in self.nodes if node.kind != "cloned")
         for node in self.nodes:
             if node.kind == "cloned":
@@ -99,11 +105,12 @@ class Graph:
 class Partition:
     """Disjoint groups of nodes, named by one member, whose graph stays acyclic.
 
-    `below[g]` is a bit set of the groups that depend on g, so that a merge is checked without a search.
+    `below[g]` is a bit set of the groups that depend on g, so that a merge is checked without a search. Bits of groups
+    that were merged into others stay set; nothing asks for them.
     """
 
-    def __init__(self, edges: nx.DiGraph) -> None:
-        self.edges = nx.DiGraph(edges)
+    def __init__(self, edges: nx.DiGraph[int]) -> None:
+        self.edges: nx.DiGraph[int] = nx.DiGraph(edges)
         self.below: dict[int, int] = {}
         for group in reversed(list(nx.topological_sort(edges))):
             self.below[group] = 0
@@ -129,12 +136,15 @@ class Partition:
         self.edges.remove_node(b)
         if self.edges.has_edge(a, a):
             self.edges.remove_edge(a, a)
-        bits = 1 << a | 1 << b
-        below = (self.below.pop(b) | self.below[a]) & ~bits
-        self.below[a] = below
-        for group, reached in self.below.items():
-            if reached & bits:
-                self.below[group] = (reached & ~(1 << b)) | below | 1 << a
+        self.below[a] |= self.below.pop(b)
+        changed = [a]
+        while changed:
+            group = changed.pop()
+            reached = self.below[group] | 1 << group
+            for source in self.edges.predecessors(group):
+                if self.below[source] | reached != self.below[source]:
+                    self.below[source] |= reached
+                    changed.append(source)
         self.members[a] = sorted(self.members[a] + self.members.pop(b))
         for member in self.members[a]:
             self.group_of[member] = a

@@ -97,13 +97,29 @@ class Grower:
         """Single ops next to a region that its kind lets it take, consumers first."""
         kind = self.regions[anchor].kind
         near = sorted(self.partition.edges.successors(anchor))
-        if kind in ("row", "elementwise"):
-            near += sorted(self.partition.edges.predecessors(anchor), reverse=True)
+        before = sorted(self.partition.edges.predecessors(anchor), reverse=True)
+        near += before if kind in ("row", "elementwise") else [g for g in before if self._only_for(anchor, g)]
         wanted = ("elementwise", "row") if kind == "row" else ("elementwise",)
         for group in near:
             single = self.regions.get(group)
             if single is not None and single.kind in wanted and group not in refused and len(single.nodes) == 1:
                 yield group
+
+    def _only_for(self, anchor: int, group: int) -> bool:
+        """Only the epilogue of a region reads the op, and no earlier epilogue can take it: a scaled residual, say."""
+        region = self.regions[anchor]
+        epilogue = [n for n in region.nodes if n != region.root]
+        if any(u not in epilogue for v in self.graph.nodes[group].results for u in self.graph.users.get(v, ())):
+            return False
+        return not self._follows_contraction(group)
+
+    def _follows_contraction(self, group: int) -> bool:
+        """Elementwise ops lead from a contraction or reduction to this one."""
+        for source in self.partition.edges.predecessors(group):
+            kind = self.regions[source].kind if source in self.regions else "view"
+            if kind in ("contraction", "reduction") or (kind == "elementwise" and self._follows_contraction(source)):
+                return True
+        return False
 
     def _try(self, anchor: int, candidate: int) -> bool:
         region, node = self.regions[anchor], self.graph.nodes[candidate]
@@ -180,8 +196,12 @@ class Grower:
         region = self.regions[group]
         read = [value for n in region.nodes for value in (self.graph.nodes[n].operands)]
         rank = len(region.sizes)
-        cloned = {v for v in read if v in self.graph.producer and self.graph.nodes[self.graph.producer[v]].kind == "cloned"}
-        return [v for v in dict.fromkeys(read) if v not in region.dims and v not in cloned and len(shape(v)) == rank > 0]
+        cloned = {
+            v for v in read if v in self.graph.producer and self.graph.nodes[self.graph.producer[v]].kind == "cloned"
+        }
+        return [
+            v for v in dict.fromkeys(read) if v not in region.dims and v not in cloned and len(shape(v)) == rank > 0
+        ]
 
     def _try_sibling(self, first: int, second: int) -> None:
         region, other = self.regions[first], self.regions[second]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from passes.fusion.generic import Values, build, clone, compose, inline_body, map_of
-from passes.fusion.graph import Graph, Node
+from passes.fusion.graph import Graph, Node, is_cloned, read_node
 from passes.fusion.grow import Region
 from passes.mlir import func, ir, tensor
 
@@ -15,7 +15,7 @@ Key = tuple[object, ...]
 
 @dataclass(frozen=True)
 class Interface:
-    """What a region reads (`arguments`), has its own copy of (`cloned`, in program order) and gives back (`results`)."""
+    """What a region reads (`arguments`), has its own copy of (`cloned`) and gives back (`results`)."""
 
     nodes: tuple[Node, ...]
     cloned: tuple[Node, ...]
@@ -29,7 +29,7 @@ def interface(graph: Graph, region: Region, weights: frozenset[ir.Value]) -> Int
     """The interface of a region; `key` is equal for regions that compute the same."""
     nodes = tuple(graph.nodes[i] for i in region.nodes)
     inside = {value for node in nodes for value in node.results}
-    cloned = _cloned(graph, region, nodes)
+    cloned = _cloned(region, nodes)
     copied = {value for node in cloned for value in node.results}
     needed = [_needed(region, node) for node in nodes]
     read = dict.fromkeys(v for values in needed for v in values if v not in inside and v not in copied)
@@ -125,17 +125,22 @@ def _join(region: Region, nodes: Sequence[Node], results: Sequence[ir.Value], va
     return new
 
 
-def _cloned(graph: Graph, region: Region, nodes: Sequence[Node]) -> tuple[Node, ...]:
-    """The constants, fills and empty tensors that nodes read, directly or through one another, in program order."""
-    found: set[int] = set()
-    pending = [v for node in nodes for v in _needed(region, node)]
-    while pending:
-        source = graph.producer.get(pending.pop())
-        if source is not None and graph.nodes[source].kind == "cloned" and source not in found:
-            if not _is_dense(graph.nodes[source].op):
-                found.add(source)
-                pending += graph.nodes[source].operands
-    return tuple(graph.nodes[i] for i in sorted(found))
+def _cloned(region: Region, nodes: Sequence[Node]) -> tuple[Node, ...]:
+    """The constants, fills and empty tensors that nodes read, each after those that it reads itself."""
+    found: dict[ir.Value, Node] = {}
+
+    def visit(value: ir.Value) -> None:
+        if value in found or not isinstance(value, ir.OpResult) or not is_cloned(value.owner.operation):
+            return
+        node = read_node(-1, value.owner.operation)
+        for operand in node.operands:
+            visit(operand)
+        found[value] = node
+
+    for node in nodes:
+        for value in _needed(region, node):
+            visit(value)
+    return tuple(found.values())
 
 
 def _needed(region: Region, node: Node) -> tuple[ir.Value, ...]:
@@ -148,7 +153,3 @@ def _needed(region: Region, node: Node) -> tuple[ir.Value, ...]:
 def _is_separate(region: Region, node: Node) -> bool:
     """The op is copied as it is: it reduces, or belongs to a row."""
     return region.kind in ("row", "plain") or node.index not in region.loops
-
-
-def _is_dense(op: ir.Operation) -> bool:
-    return op.name == "arith.constant" and isinstance(op.results[0].type, ir.RankedTensorType)

@@ -18,39 +18,42 @@ from passes.fusion.generic import (
     walk,
 )
 from passes.fusion.reshape import sink_views
+from passes.fusion.split import split_concats
 from passes.fusion.views import drop_unit_dims, trim_windows
 from passes.mlir import PassManager, arith, ir, linalg, tensor
 
-_NORMAL = (
-    "builtin.module(func.func(linalg-fold-unit-extent-dims),canonicalize,cse)"
-)
-_GENERAL = "builtin.module(canonicalize,cse,func.func(linalg-generalize-named-ops))"
+_NORMAL = "builtin.module(func.func(linalg-fold-unit-extent-dims),canonicalize,cse)"
+_GENERAL = "builtin.module(inline,symbol-dce,canonicalize,cse,func.func(linalg-generalize-named-ops))"
 _CLEAN = "builtin.module(canonicalize,cse)"
 
 
-def prepare(module: ir.Module) -> None:
+def prepare(module: ir.Operation) -> None:
     """Edit `module` in place into the normal form described above."""
     erase_asserts(module)
     with module.context, ir.Location.unknown():
-        PassManager.parse(_GENERAL).run(module.operation)
+        PassManager.parse(_GENERAL).run(module)
         for op in _generics(module):
             trim_windows(op)
-        PassManager.parse(_NORMAL).run(module.operation)
+        PassManager.parse(_NORMAL).run(module)
         for op in _generics(module):
             simplify(op)
         drop_unit_dims(module)
-        PassManager.parse(_CLEAN).run(module.operation)
+        PassManager.parse(_CLEAN).run(module)
+        split_concats(module)
+        PassManager.parse(_CLEAN).run(module)
         sink_views(module)
-        PassManager.parse(_CLEAN).run(module.operation)
+        PassManager.parse(_CLEAN).run(module)
+        for op in [op for op in walk(module) if op.name == "linalg.fill"]:
+            settle_fill(op)
 
 
-def _generics(module: ir.Module) -> list[ir.Operation]:
-    return [op for op in walk(module.operation) if op.name == "linalg.generic"]
+def _generics(module: ir.Operation) -> list[ir.Operation]:
+    return [op for op in walk(module) if op.name == "linalg.generic"]
 
 
-def erase_asserts(module: ir.Module) -> None:
+def erase_asserts(module: ir.Operation) -> None:
     """Drop `cf.assert`: PyTorch has checked indices already when it exported, and a kernel has no way to report."""
-    for op in [op for op in walk(module.operation) if op.name == "cf.assert"]:
+    for op in [op for op in walk(module) if op.name == "cf.assert"]:
         op.erase()
 
 
@@ -61,6 +64,20 @@ def simplify(op: ir.Operation) -> None:
         if generic.copies and _replace_copy(generic):
             return
         _rebuild(generic)
+
+
+def settle_fill(op: ir.Operation) -> None:
+    """Fill an empty tensor, not a view of one; where no generic reads the fill, make it a generic with a kernel."""
+    value, out = op.operands[0], op.operands[1]
+    with ir.InsertionPoint(op), op.location:
+        if not isinstance(out, ir.OpResult) or out.owner.name != "tensor.empty":
+            op.operands[1] = _empty(out.type)
+        others = [use for use in op.results[0].uses if use.owner.name != "linalg.generic"]
+        if others:
+            rank = len(out.type.shape)
+            filled = build([], [_empty(out.type)], [map_of(rank, range(rank))], [True] * rank, lambda _: [value])
+            for use in others:
+                use.owner.operands[use.operand_number] = filled.results[0]
 
 
 def _replace_copy(generic: Generic) -> bool:

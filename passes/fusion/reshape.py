@@ -17,9 +17,9 @@ Groups = list[list[int]]
 Viewed = Callable[[ir.Value, tuple[int, ...]], ir.Value]
 
 
-def sink_views(module: ir.Module) -> None:
+def sink_views(module: ir.Operation) -> None:
     """Edit `module` in place; it is in the normal form of `prepare.simplify`."""
-    for op in [op for op in walk(module.operation) if op.name == "linalg.generic"]:
+    for op in [op for op in walk(module) if op.name == "linalg.generic"]:
         current: ir.Operation | None = op
         while current is not None:
             current = _sink(current)
@@ -37,6 +37,8 @@ def _sink(op: ir.Operation) -> ir.Operation | None:
     view = _view_of(generic.inputs[position]) if position is not None else None
     if position is None or view is None or not _computed(view):
         return None
+    if view.name == "linalg.transpose" and _feeds_row(view):
+        return None
     with ir.InsertionPoint(op), op.location:
         if view.name == "linalg.transpose":
             return permute(generic, position, view) if kind == "elementwise" else None
@@ -49,7 +51,7 @@ def _leading(generic: Generic) -> int | None:
     """The input that spans all loops and was computed last: the op should follow it."""
     count = len(generic.parallel)
     spanning = [i for i, d in enumerate(generic.dims[: len(generic.inputs)]) if d and sorted(d) == list(range(count))]
-    computed = [i for i in spanning if isinstance(generic.inputs[i], ir.OpResult)]
+    computed = [i for i in spanning if isinstance(_origin(generic.inputs[i]), ir.OpResult)]
     if not computed:
         return None
     last = computed[0]
@@ -60,8 +62,8 @@ def _leading(generic: Generic) -> int | None:
 
 
 def _origin(value: ir.Value) -> ir.Value:
-    while (view := _view_of(value)) is not None:
-        value = view.operands[0]
+    while isinstance(value, ir.OpResult) and value.owner.name in (*_RESHAPES, "tensor.extract_slice"):
+        value = value.owner.operands[0]
     return value
 
 
@@ -80,14 +82,23 @@ def _view_of(value: ir.Value) -> ir.Operation | None:
 
 def _computed(view: ir.Operation) -> bool:
     """The view shows the result of a generic, not an argument or a slice."""
-    origin = _origin(view.operands[0])
-    return isinstance(origin, ir.OpResult) and origin.owner.name == "linalg.generic"
+    value = view.operands[0]
+    while (inner := _view_of(value)) is not None:
+        value = inner.operands[0]
+    return isinstance(value, ir.OpResult) and value.owner.name == "linalg.generic"
+
+
+def _feeds_row(view: ir.Operation) -> bool:
+    """A row reduction reads the view, so that elementwise ops next to it should read it too."""
+    users = [use.owner.operation for use in view.results[0].uses]
+    return any(user.name == "linalg.generic" and classify(Generic.read(user)) == "row" for user in users)
 
 
 def permute(generic: Generic, position: int, view: ir.Operation) -> ir.Operation | None:
     """Run an elementwise op in the order of the source of a transpose; the result is transposed instead."""
     permutation, dims, out = list(view.attributes["permutation"]), generic.dims[position], generic.dims[-1]
-    assert dims is not None and out is not None
+    assert dims is not None
+    assert out is not None
     order = [dims[permutation.index(j)] for j in range(len(dims))]
     inverse = [order.index(d) for d in range(len(order))]
     loops = map_of(len(order), inverse)
@@ -181,31 +192,51 @@ def _expand(generic: Generic, factors: dict[int, list[int]], sources: dict[int, 
 def _sink_repeat(generic: Generic) -> ir.Operation | None:
     """A contraction that reads heads repeated for a group of queries runs on the heads themselves instead."""
     for position, value in enumerate(generic.inputs):
-        view = _view_of(value)
-        dims = generic.dims[position]
-        if view is None or view.name != "tensor.collapse_shape" or dims is None:
+        if generic.dims[position] is None:
             continue
-        source = view.operands[0]
-        if not isinstance(source, ir.OpResult) or source.owner.name != "linalg.generic":
+        source, through = value, None
+        if isinstance(value, ir.OpResult) and value.owner.name == "linalg.transpose":
+            source, through = value.owner.operands[0], list(value.owner.attributes["permutation"])
+        view = _view_of(source)
+        repeat = _repeat_of(view)
+        if view is None or repeat is None:
             continue
-        repeat = Generic.read(source.owner.operation)
-        if not repeat.copies or repeat.dims[0] is None or len(repeat.dims[0]) == len(repeat.parallel):
-            continue
+        if through is not None:
+            dims = generic.dims[position]
+            assert dims is not None
+            straight = map_of(len(generic.parallel), [dims[through.index(d)] for d in range(len(dims))])
+            _set_operand(generic.op, position, source, straight)
+            generic = Generic.read(generic.op)
         with ir.InsertionPoint(generic.op), generic.op.location:
             new = expand(generic, position, view)
-            if new is None:
-                continue
-            expanded = Generic.read(new)
-            through = expanded.maps[position]
-            out = repeat.dims[-1]
+        if new is not None:
+            out, inner = repeat.dims[-1], repeat.dims[0]
             assert out is not None
-            maps = list(expanded.maps)
-            picked = map_of(len(out), [out.index(d) for d in repeat.dims[0]])
-            maps[position] = compose(picked, through)
-            new.attributes["indexing_maps"] = ir.ArrayAttr.get([ir.AffineMapAttr.get(m) for m in maps])
-            new.operands[position] = repeat.inputs[0]
+            assert inner is not None
+            picked = map_of(len(out), [out.index(d) for d in inner])
+            _set_operand(new, position, repeat.inputs[0], compose(picked, Generic.read(new).maps[position]))
             return new
     return None
+
+
+def _repeat_of(view: ir.Operation | None) -> Generic | None:
+    """The broadcast whose result a collapse_shape shows."""
+    if view is None or view.name != "tensor.collapse_shape":
+        return None
+    source = view.operands[0]
+    if not isinstance(source, ir.OpResult) or source.owner.name != "linalg.generic":
+        return None
+    repeat = Generic.read(source.owner.operation)
+    broadcasts = repeat.copies and repeat.dims[0] is not None and len(repeat.dims[0]) < len(repeat.parallel)
+    return repeat if broadcasts and repeat.dims[-1] is not None else None
+
+
+def _set_operand(op: ir.Operation, position: int, value: ir.Value, map_: ir.AffineMap) -> None:
+    """Let a generic read `value` through `map_` in place."""
+    maps = list(op.attributes["indexing_maps"])
+    maps[position] = ir.AffineMapAttr.get(map_)
+    op.attributes["indexing_maps"] = ir.ArrayAttr.get(maps)
+    op.operands[position] = value
 
 
 def _body(generic: Generic, loops: Sequence[int]) -> Callable[[list[ir.Value]], list[ir.Value]]:
@@ -225,9 +256,7 @@ def _finish(generic: Generic, new: ir.Operation, result: ir.Value | ir.OpView) -
 
 def _indexes(generic: Generic, loops: set[int]) -> bool:
     """The body asks for the index of one of `loops`."""
-    return any(
-        op.name == "linalg.index" and ir.IntegerAttr(op.attributes["dim"]).value in loops for op in generic.body
-    )
+    return any(op.name == "linalg.index" and ir.IntegerAttr(op.attributes["dim"]).value in loops for op in generic.body)
 
 
 def _collapsed(dims: tuple[int, ...] | None, groups: Groups) -> Groups | None:

@@ -27,20 +27,17 @@ def trim_windows(op: ir.Operation) -> None:
 
 
 def _extent(expr: ir.AffineExpr, sizes: Sequence[int], size: int) -> int:
-    """How many elements a window with one position reads; `size` for any other expression."""
+    """How many elements are read if only one loop of the window moves, by one; `size` for any other expression."""
     if isinstance(expr, ir.AffineDimExpr):
         return size
-    used, positions = 1, 0
-    for scale, loop in _terms(expr):
-        if loop < 0:
-            return size
-        used += scale * (sizes[loop] - 1)
-        positions += sizes[loop] > 1
-    return used if positions <= 1 else size
+    moving = [(scale, loop) for scale, loop in _terms(expr) if loop < 0 or sizes[loop] > 1]
+    if [scale for scale, _ in moving] != [1]:
+        return size
+    return sizes[moving[0][1]]
 
 
 def _terms(expr: ir.AffineExpr) -> list[tuple[int, int]]:
-    """`2 * d0 + d1` as [(2, 0), (1, 1)]; loop -1 stands for anything else."""
+    """`2 * d0 + d1` as [(2, 0), (1, 1)]; scale 0 and loop -1 stand for anything else."""
     if isinstance(expr, ir.AffineDimExpr):
         return [(1, expr.position)]
     if isinstance(expr, ir.AffineAddExpr):
@@ -56,9 +53,9 @@ def extract(value: ir.Value, offsets: Sequence[int], sizes: Sequence[int]) -> ir
     return tensor.ExtractSliceOp(type_, value, [], [], [], list(offsets), list(sizes), [1] * len(sizes)).result
 
 
-def drop_unit_dims(module: ir.Module) -> None:
+def drop_unit_dims(module: ir.Operation) -> None:
     """Slice and concatenate tensors of rank without unit dimensions; reshapes around them restore the types."""
-    for op in list(walk(module.operation)):
+    for op in list(walk(module)):
         with module.context:
             if op.name == "tensor.extract_slice":
                 _plain_slice(op)

@@ -221,7 +221,7 @@ class _Reader:
         return True
 
     def _spans_root(self, extents: list[int]) -> bool:
-        """Whether an op has the loops of a root that reduces rows (an op of a row region that reads the row's result)."""
+        """Whether an op has the loops of a root that reduces: in a row region it then runs along them."""
         kind = self.func.attributes["seerc.kind"] if "seerc.kind" in self.func.attributes else None
         return is_reduction(self.root) and str(kind) != '"contraction"' and extents == loop_extents(self.root)
 

@@ -269,7 +269,9 @@ def test_division_by_a_subnormal_sum() -> None:
     r.reduce("%t", [r.whole("%0")], "0.0", accumulate("arith.addf"))
     r.each("%y", [r.whole("%0"), r.per_row("%t")], binary("arith.divf"))
     x = np.abs(numbers(3, 40)) * np.float32(1e-41)
-    close(run(r.candidate([r.x], [("%y", r.x)], SCHEDULES[0]), x)[0], x / x.astype(np.float64).sum(1, keepdims=True), 1e-3)
+    close(
+        run(r.candidate([r.x], [("%y", r.x)], SCHEDULES[0]), x)[0], x / x.astype(np.float64).sum(1, keepdims=True), 1e-3
+    )
 
 
 def test_masked_softmax_reads_types_and_indices() -> None:

@@ -1,0 +1,1 @@
+"""Model in, native program out: frontends, planning, kernel emission, native code, programs."""

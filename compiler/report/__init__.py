@@ -1,0 +1,1 @@
+"""The HTML report of a compile: one self-contained file."""

@@ -1,0 +1,1 @@
+"""Source files in, a paired source/IR corpus out."""
