@@ -22,7 +22,9 @@ def program_error(program: Program, model: LoadedModel, threads: int | None = No
     where NaNs or shapes differ. SeercError if there is no eager model.
     """
     if model.eager is None:
-        raise SeercError(f"{model.imported.name} comes from a file without a PyTorch model: there is nothing to compare")
+        raise SeercError(
+            f"{model.imported.name} comes from a file without a PyTorch model: there is nothing to compare"
+        )
     errors = [relative_error(program(*x, threads=threads), model.eager(*x)) for x in _input_sets(model.example_inputs)]
     return float(np.max(errors))
 

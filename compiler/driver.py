@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psutil
+
 from compiler.cache import Cache
 from compiler.frontend.model import ImportedModel
 from compiler.kernels import Compiled, compile_all
@@ -29,7 +31,10 @@ from compiler.plan.steps import Steps, calls
 from compiler.plan.trace import write_calls
 from compiler.target import detect_target, host_features
 from costmodel.errors import SeercError
+from costmodel.protocol import CostModel, load_cost_model
 from costmodel.target import Target
+from passes.fusion import Decide, fuse
+from passes.fusion.cost import CostDecision
 from passes.mlir import context, ir
 from passes.tiling.select import PLAIN, Choice, choose
 from passes.tiling.space import VectorUnit
@@ -71,35 +76,45 @@ def compile_model(model: ImportedModel, options: CompileOptions | None = None) -
 
 def lower_model(model: ImportedModel, options: CompileOptions) -> Stages:
     """Everything but linking."""
-    clock = _Clock()
-    target = detect_target()
-    fused, planned = clock.time("fuse and place", lambda: fuse_and_place(model))
-    choices = clock.time("choose schedules", lambda: choose_schedules(planned, options.cost_model, target))
+    clock, target = _Clock(), detect_target()
+    cost = load_cost_model(options.cost_model, target)
+    decide = CostDecision(cost, target, vector_unit(target)) if cost is not None else None
+    fused, planned = clock.time("fuse and place", lambda: fuse_and_place(model, decide))
+    _check_memory(model, planned)
+    choices = clock.time("choose schedules", lambda: choose_schedules(planned, cost, target))
     kernels, choices, fallbacks = clock.time("compile kernels", lambda: _compile(choices, options))
     infos = {key: KernelInfo(key, k.packing, k.scratch_bytes) for key, k in kernels.items()}
     assembly = assemble(planned, infos, model.weights)
     return Stages(fused, planned, choices, kernels, assembly, clock.seconds, fallbacks, target, options.cost_model)
 
 
-def fuse_and_place(model: ImportedModel) -> tuple[str, Steps]:
+def fuse_and_place(model: ImportedModel, decide: Decide | None = None) -> tuple[str, Steps]:
     """The fused module's text, and its values placed in memory."""
-    from passes.fusion import fuse
-
     with context(), ir.Location.unknown():
         try:
             module = ir.Module.parse(model.text)
         except ir.MLIRError as error:
             raise SeercError(f"{model.name}: the imported IR does not parse: {str(error).splitlines()[0]}") from error
-        fuse(module)
+        fuse(module, decide)
         return str(module), plan_layout(module, model.weights)
 
 
-def choose_schedules(planned: Steps, cost_model: str, target: Target) -> dict[str, Choice]:
+def choose_schedules(planned: Steps, cost_model: CostModel | None, target: Target) -> dict[str, Choice]:
     """A schedule for every workload."""
-    from costmodel.protocol import load_cost_model
+    return {key: choose(text, vector_unit(target), cost_model, target) for key, text in planned.workloads.items()}
 
-    model = load_cost_model(cost_model)
-    return {key: choose(text, vector_unit(target), model, target) for key, text in planned.workloads.items()}
+
+def _check_memory(model: ImportedModel, planned: Steps) -> None:
+    """Refuses a program that cannot run here before anything is compiled."""
+    buffers = planned.buffers.values()
+    largest = max((b.bytes() for b in buffers), default=0)
+    needed = sum(b.bytes() for b in buffers if b.kind != "temporary") + largest
+    total = psutil.virtual_memory().total
+    if needed > total:
+        raise SeercError(
+            f"{model.name} needs at least {needed / 1e9:.1f} GB for weights, inputs and outputs; this machine has "
+            f"{total / 1e9:.1f} GB: use a smaller batch, sequence or model"
+        )
 
 
 def vector_unit(target: Target) -> VectorUnit:

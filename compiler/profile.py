@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import shutil
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -62,8 +61,9 @@ def profile(program: Program, inputs: Sequence[Any], threads: int = 1, seconds: 
         # A copy: the loader gives the old library for a path that it has seen.
         library = ctypes.CDLL(shutil.copyfile(program.folder / LIBRARY, Path(folder) / LIBRARY))
     work = [(getattr(library, symbol), arguments) for symbol, arguments in timeline]
-    overhead = _call_overhead(max(len(arguments) for _, arguments in work))
-    medians = np.maximum(0.0, np.median(_times(work, seconds), axis=0) - overhead)
+    counts = [len(arguments) for _, arguments in work]
+    overhead = {count: _call_overhead(count) for count in set(counts)}
+    medians = np.maximum(0.0, np.median(_times(work, seconds), axis=0) - [overhead[count] for count in counts])
     return _by_kernel([symbol for symbol, _ in timeline], medians)
 
 
@@ -91,7 +91,7 @@ def _call_overhead(arguments: int) -> float:
     """Nanoseconds of a call that does nothing, from Python."""
     nothing = ctypes.CDLL(None)["abs"]
     values = tuple(ctypes.c_void_p(1) for _ in range(arguments))
-    return statistics.median(_times([(nothing, values)], 0.0)[:, 0]) if arguments else 0.0
+    return float(np.median(_times([(nothing, values)] * 100, 0.0)))
 
 
 def _by_kernel(symbols: Sequence[str], nanoseconds: Array) -> tuple[KernelTime, ...]:

@@ -153,7 +153,10 @@ def _library(model: ImportedModel, stages: Stages, folder: Path) -> list[Path]:
     library, weights = folder / f"{name}.so", folder / f"{name}.weights.bin"
     shutil.copyfile(program.folder / LIBRARY, library)
     shutil.copyfile(program.folder / WEIGHTS, weights)
-    texts = {f"{name}.h": emit_header(name, program.manifest), f"{name}_example.c": emit_example(name, program.manifest)}
+    texts = {
+        f"{name}.h": emit_header(name, program.manifest),
+        f"{name}_example.c": emit_example(name, program.manifest),
+    }
     for file, text in texts.items():
         write_atomically(folder / file, text)
     return [library, weights, *(folder / file for file in texts)]

@@ -27,6 +27,8 @@ P = TypeVar("P", bound=Pass)
 
 BUILTIN: Mapping[str, str] = MappingProxyType(
     {
+        "seerc-fuse": "passes.fusion:FusePass",
+        "seerc-schedule": "passes.tiling.schedule_pass:SchedulePass",
         "seerc-strip-asserts": "passes.strip_asserts:StripAssertsPass",
     }
 )

@@ -32,6 +32,8 @@ def table() -> dict[Any, Any]:
         aten.addmm.default: addmm,
         aten.linear.default: linear,
         aten.gelu.default: gelu,
+        aten.clamp.default: clamp,
+        aten.hardtanh.default: hardtanh,
         aten._softmax.default: softmax,
         aten._log_softmax.default: log_softmax,
         aten.var.correction: var,
@@ -136,6 +138,19 @@ def gelu(x: Tensor, *, approximate: str = "none") -> Tensor:
     if approximate == "none":
         return x * 0.5 * (1 + torch.erf(x * math.sqrt(0.5)))
     return x * 0.5 * (1 + torch.tanh((x + x * x * x * 0.044715) * math.sqrt(2 / math.pi)))
+
+
+def clamp(x: Tensor, min: float | None = None, max: float | None = None) -> Tensor:
+    """By maximum and minimum, which keep NaN as torch.clamp does; torch-mlir's comparisons lose it."""
+    if not x.is_floating_point():
+        return NotImplemented
+    x = x if min is None else torch.maximum(x, x.new_full((), min))
+    return x if max is None else torch.minimum(x, x.new_full((), max))
+
+
+def hardtanh(x: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
+    """clamp; ReLU6 is hardtanh(x, 0, 6)."""
+    return clamp(x, min_val, max_val)
 
 
 def log_softmax(x: Tensor, dim: int, half_to_float: bool) -> Tensor:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compiler.frontend import outline
+from compiler.frontend import outline, repairs
 from compiler.frontend.graph import WeightGraph
 from compiler.frontend.model import Array, FrontendError, TensorSpec
 from compiler.frontend.weights import extract_weights, tensor_spec
@@ -24,7 +24,7 @@ ONNX_TO_LINALG = (
     "builtin.module(torch-onnx-to-torch-backend-pipeline{backend-legal-ops=aten.flatten.using_ints,aten.unflatten.int},"
     "torch-backend-to-linalg-on-tensors-backend-pipeline{allow-non-finites=true})"
 )
-TIDY = "builtin.module(canonicalize,cse,symbol-dce)"
+TIDY = "builtin.module(func.func(linalg-inline-scalar-operands),canonicalize,cse,symbol-dce)"
 FOREIGN = ("torch.", "tm_tensor.", "torch_c.")
 
 
@@ -79,16 +79,17 @@ def lower_module(
         try:
             PassManager.parse(pipeline).run(module.operation)
             main = _main(module)
-            _drop_asserts(module)
-            _drop_argmax(module)
+            repairs.drop_asserts(module)
+            repairs.drop_argmax(module)
             outline.put_back(module, main, cuts)
             PassManager.parse(TIDY).run(module.operation)
+            repairs.keep_nan(module)
         except ir.MLIRError as error:
             diagnostics.extend(f"{d.location}: {d.message}" for d in error.error_diagnostics)
             raise _failure(name, before, diagnostics, pipeline) from None
         finally:
             handler.detach()
-        foreign = _foreign_ops(module)
+        foreign = repairs.find(module, *FOREIGN)
         if foreign:
             reasons = [f"{op.location}: {op.name} has no lowering to linalg" for op in foreign]
             raise _failure(name, before, reasons, pipeline)
@@ -101,67 +102,6 @@ def lower_module(
 
 def _main(module: ir.Module) -> Any:
     return next(op for op in module.body.operations if op.operation.name == "func.func")
-
-
-def _drop_asserts(module: ir.Module) -> None:
-    """cf.assert guards what is undefined in torch (an index out of range); kernels do not check."""
-    found = list[Any]()
-    module.operation.walk(lambda op: _collect(op, found, ("cf.assert",)))
-    for op in found:
-        op.erase()
-
-
-def _drop_argmax(module: ir.Module) -> None:
-    """Turns (max, index of max) reductions whose index nobody reads into plain max reductions.
-
-    torch-mlir lowers amax and amin so. The index is the second result, its block argument the last.
-    """
-    found = list[Any]()
-    module.operation.walk(lambda op: _collect(op, found, ("linalg.generic",)))
-    for op in found:
-        if len(op.results) != 2 or any(True for _ in op.results[1].uses):
-            continue
-        maps, kinds = op.attributes["indexing_maps"], op.attributes["iterator_types"]
-        operands = list(op.operands)[:-1]
-        attributes = {
-            "indexing_maps": ir.ArrayAttr.get(list(maps)[:-1]),
-            "iterator_types": kinds,
-            "operandSegmentSizes": ir.DenseI32ArrayAttr.get([len(operands) - 1, 1]),
-        }
-        new = ir.Operation.create(
-            "linalg.generic", [op.results[0].type], operands, attributes, regions=1, loc=op.location,
-            ip=ir.InsertionPoint(op),
-        )  # fmt: skip
-        block = op.regions[0].blocks[0]
-        block.append_to(new.regions[0])
-        _drop_index(block)
-        op.results[0].replace_all_uses_with(new.results[0])
-        op.erase()
-
-
-def _drop_index(block: Any) -> None:
-    """Leaves only the first value of the block's yield and what computes it; erases the last argument."""
-    ops = list(block.operations)
-    result = ops[-1].operands[0]
-    ops[-1].operation.erase()
-    with ir.InsertionPoint(block):
-        ir.Operation.create("linalg.yield", [], [result])
-    for op in reversed(ops[:-1]):
-        if not any(True for r in op.results for _ in r.uses):
-            op.operation.erase()
-    block.erase_argument(len(block.arguments) - 1)
-
-
-def _collect(op: Any, found: list[Any], prefixes: Sequence[str]) -> ir.WalkResult:
-    if op.name.startswith(tuple(prefixes)):
-        found.append(op)
-    return ir.WalkResult.ADVANCE
-
-
-def _foreign_ops(module: ir.Module) -> list[Any]:
-    found = list[Any]()
-    module.operation.walk(lambda op: _collect(op, found, FOREIGN))
-    return found
 
 
 def _failure(name: str, before: str, diagnostics: list[str], pipeline: str) -> FrontendError:

@@ -36,16 +36,21 @@ def read_template(workload: str) -> Template:
             region, reason = read_region(module), ""
         except UnsupportedRegion as error:
             region, reason = None, str(error)
-        owner = _schedule_owner(function)
-        if "seerc.root" in owner.attributes:
-            del owner.attributes["seerc.root"]
-        owner.attributes["seerc.schedule"] = ir.Attribute.parse(str(_PLACEHOLDER))
+        set_schedule(function, _PLACEHOLDER)
         return Template(workload, region, reason, str(module))
 
 
 def attach_schedule(workload: str, schedule: Schedule) -> str:
     """The candidate text of one schedule."""
     return read_template(workload).candidate(schedule)
+
+
+def set_schedule(function: Any, schedule: Schedule) -> None:
+    """Writes the schedule on the function's root op, in place of `seerc.root`."""
+    owner = _schedule_owner(function)
+    if "seerc.root" in owner.attributes:
+        del owner.attributes["seerc.root"]
+    owner.attributes["seerc.schedule"] = ir.Attribute.parse(str(schedule), function.context)
 
 
 def _schedule_owner(function: Any) -> Any:

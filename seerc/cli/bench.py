@@ -25,7 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("models", metavar="MODEL", nargs="*", help="as for `seerc compile`")
     add("--all", action="store_true", help="every zoo model that is installed")
-    add("--peers", default="eager", metavar="LIST", help="of eager, compile, none, separated by commas (default: eager)")
+    add(
+        "--peers", default="eager", metavar="LIST", help="of eager, compile, none, separated by commas (default: eager)"
+    )
     add("--input", action="append", default=[], metavar="SPEC", help="an input of the model, as for `seerc compile`")
     add("--threads", type=int, default=0, metavar="N", help="default: OMP_NUM_THREADS or one a CPU")
     add("--seconds", type=float, default=2.0, metavar="S", help="timed for each contestant (default: 2)")
@@ -74,7 +76,9 @@ def _line(result: dict[str, Any]) -> str:
     if "error" in result:
         return f"{result['model']}: FAILED: {result['error']}"
     ratios = ", ".join(f"{peer['ratio']:.2f}x {name}" for name, peer in result["peers"].items())
-    return f"{result['model']}: {result['seerc_ms']:.3g} ms, {ratios or 'no peer'}" + (" (noisy)" if result["noisy"] else "")
+    return f"{result['model']}: {result['seerc_ms']:.3g} ms, {ratios or 'no peer'}" + (
+        " (noisy)" if result["noisy"] else ""
+    )
 
 
 def _number(value: float | None) -> float:

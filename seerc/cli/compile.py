@@ -175,7 +175,11 @@ def _measure(args: argparse.Namespace, model: LoadedModel, program: Program) -> 
 
 def _kernel(entry: dict[str, Any], time_: Any) -> dict[str, Any]:
     """The plan's entry with what was measured: ns of one call, and of all calls of a run."""
-    measured = {"measured_ns": time_ and time_.call_ns, "runs": time_ and time_.calls, "total_ns": time_ and time_.total_ns}
+    measured = {
+        "measured_ns": time_ and time_.call_ns,
+        "runs": time_ and time_.calls,
+        "total_ns": time_ and time_.total_ns,
+    }
     return entry | measured
 
 
@@ -198,7 +202,7 @@ def _kernels(kernels: list[dict[str, Any]]) -> Any:
                 k["kind"],
                 shapes_words(k["inputs"], k["results"]),
                 words,
-                k["calls"],
+                k["runs"] or k["calls"],
                 duration(predicted[0]) if predicted else None,
                 duration(measured) if measured is not None else None,
             )

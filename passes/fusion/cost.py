@@ -1,0 +1,53 @@
+"""Cost-driven fusion: merge only if the merged region is predicted to be faster than its parts, and does not spill."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from costmodel.protocol import CostModel
+from costmodel.target import Target
+from passes.tiling.select import Choice, choose
+from passes.tiling.space import VectorUnit
+
+MARGIN = 1.02
+"""A merged region may be predicted this much slower: it saves a call and a buffer that no prediction counts."""
+
+
+@dataclass
+class CostDecision:
+    """A `Decide` callback. Predictions of equal texts are made once."""
+
+    cost_model: CostModel
+    target: Target
+    unit: VectorUnit
+    _choices: dict[str, Choice] = field(default_factory=dict[str, Choice])
+
+    def __call__(self, merged: str, parts: Sequence[str]) -> bool:
+        whole, pieces = self._choice(merged), [self._choice(p) for p in parts]
+        if not all(c.predicted for c in (whole, *pieces)):
+            return bool(whole.predicted) or not any(c.predicted for c in pieces)
+        apart = sum(_latency(c) for c in pieces)
+        return _latency(whole) <= apart * MARGIN and not self._spills(whole, pieces)
+
+    def _choice(self, text: str) -> Choice:
+        if text not in self._choices:
+            self._choices[text] = choose(text, self.unit, self.cost_model, self.target)
+        return self._choices[text]
+
+    def _spills(self, whole: Choice, pieces: Sequence[Choice]) -> bool:
+        """The register-pressure veto: even the lower bound says that merging makes the hot loop spill."""
+        return _low(whole, "spills") > max(_value(p, "spills") for p in pieces) + 0.5
+
+
+def _latency(choice: Choice) -> float:
+    return choice.predicted["latency_ns"].value
+
+
+def _value(choice: Choice, metric: str) -> float:
+    return choice.predicted[metric].value if metric in choice.predicted else 0.0
+
+
+def _low(choice: Choice, metric: str) -> float:
+    return choice.predicted[metric].low if metric in choice.predicted else 0.0
+
