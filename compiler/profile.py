@@ -59,7 +59,7 @@ def profile(program: Program, inputs: Sequence[Any], threads: int = 1, seconds: 
     openmp.omp_set_num_threads(threads)
     with tempfile.TemporaryDirectory(prefix="seerc-profile-") as folder:
         # A copy: the loader gives the old library for a path that it has seen.
-        library = ctypes.CDLL(shutil.copyfile(program.folder / LIBRARY, Path(folder) / LIBRARY))
+        library = ctypes.CDLL(str(shutil.copyfile(program.folder / LIBRARY, Path(folder) / LIBRARY)))
     work = [(getattr(library, symbol), arguments) for symbol, arguments in timeline]
     counts = [len(arguments) for _, arguments in work]
     overhead = {count: _call_overhead(count) for count in set(counts)}

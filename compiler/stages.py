@@ -21,19 +21,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from compiler.driver import (
-    CompileOptions,
-    Stages,
-    build_program,
-    choose_schedules,
-    fuse_and_place,
-    lower_model,
-)
+from compiler.driver import CompileOptions, Stages, build_program, lower_model
 from compiler.frontend.model import ImportedModel, LoadedModel
 from compiler.native.link import EXPORTED
 from compiler.native.main import emit_main
 from compiler.native.program import LIBRARY, WEIGHTS
-from compiler.target import detect_target
 from costmodel.errors import SeercError
 from costmodel.files import write_atomically
 
@@ -46,13 +38,7 @@ def emit(stage: str, model: LoadedModel, options: CompileOptions, output: Path |
         return torch_text(model)
     if stage == "linalg":
         return model.imported.text
-    if stage not in ("regions", "scheduled"):
-        return emit_stages(stage, model, lower_model(model.imported, options), output)
-    fused, planned = fuse_and_place(model.imported)
-    if stage == "regions":
-        return fused
-    choices = choose_schedules(planned, options.cost_model, detect_target())
-    return SPLIT.join(choice.candidate for choice in choices.values())
+    return emit_stages(stage, model, lower_model(model.imported, options), output)
 
 
 def emit_stages(stage: str, model: LoadedModel, stages: Stages, output: Path | None) -> str | list[Path]:

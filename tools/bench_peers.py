@@ -1,4 +1,4 @@
-"""Our programs beside eager PyTorch, torch.compile, ONNX Runtime, OpenVINO and IREE, alternating in one process a model.
+"""Our programs beside eager, torch.compile, ONNX Runtime, OpenVINO and IREE, alternating in one process a model.
 
     python tools/bench_peers.py zoo:bert zoo:resnet18 --threads 1 --output docs/data/peers.json --markdown peers.md
 
@@ -97,8 +97,9 @@ def _measure(args: argparse.Namespace, peers: Sequence[str]) -> int:
 
 def _markdown(data: dict[str, Any], peers: Sequence[str]) -> str:
     models = data["models"]
+    cpu = data["machine"]["cpu"]
     lines = [
-        f"Median milliseconds, and in brackets how many times faster seerc is (95 % interval), {data['machine']['cpu']}.",
+        f"Median milliseconds, and in brackets how many times faster seerc is (95 % interval), {cpu}.",
         "",
         "| model | threads | seerc | " + " | ".join(peers) + " |",
         "| --- |" + " --- |" * (len(peers) + 2),
@@ -107,7 +108,7 @@ def _markdown(data: dict[str, Any], peers: Sequence[str]) -> str:
     means = [f"{data['geomean'][p]:.2f}x" if p in data["geomean"] else "-" for p in peers]
     lines += ["| geometric mean | | | " + " | ".join(means) + " |", ""]
     versions = {name: peer["version"] for model in models for name, peer in model["peers"].items()}
-    versions |= {"seerc": model["seerc_version"] for model in models}
+    versions |= {"seerc": models[0]["seerc_version"]} if models else {}
     lines += ["Versions: " + "; ".join(f"{name} {text}" for name, text in versions.items()) + "."]
     lines += [f"- {m['model']}, no {name}: {reason}" for m in models for name, reason in m["absent"].items()]
     lines += [f"- {m['model']}: noisy ({', '.join(m['noisy'])})" for m in models if m["noisy"]]

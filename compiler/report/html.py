@@ -15,6 +15,7 @@ from compiler.report.words import duration, schedule_words, shapes_words
 Json = Mapping[str, Any]
 _PLOT = 320
 """Width and height of the predicted-against-measured plot."""
+_NONE = "-"
 
 
 def render(data: Json, plan: Json, stages: Stages) -> str:
@@ -63,11 +64,11 @@ def _kernel(entry: Json, total: float, stages: Stages) -> dict[str, Any]:
         "schedule": schedule_words(entry["schedule"]),
         "considered": entry["considered"],
         "calls": entry["runs"] or entry["calls"],
-        "predicted": duration(predicted[0]) if predicted else "–",
+        "predicted": duration(predicted[0]) if predicted else _NONE,
         "interval": f"{duration(predicted[1])} to {duration(predicted[2])}" if predicted else "",
         "predicted_ns": predicted and predicted[0],
         "measured_ns": measured,
-        "measured": duration(measured) if measured is not None else "–",
+        "measured": duration(measured) if measured is not None else _NONE,
         "off": _off(predicted, measured),
         "total": entry["total_ns"] or 0.0,
         "total_text": duration(entry["total_ns"] or 0.0),
@@ -92,7 +93,7 @@ def _metrics(predicted: Json, code: bytes, vector_bytes: int) -> list[tuple[str,
     rows: list[tuple[str, str, str]] = []
     for name, form in (("registers", ".0f"), ("spills", ".0f"), ("vector_utilisation", ".2f"), ("code_bytes", ".0f")):
         guess = predicted.get(name)
-        text = f"{guess[0]:{form}} ({guess[1]:{form}} to {guess[2]:{form}})" if guess else "–"
+        text = f"{guess[0]:{form}} ({guess[1]:{form}} to {guess[2]:{form}})" if guess else _NONE
         rows.append((name.replace("_", " "), text, f"{getattr(found, name):{form}}"))
     return rows
 

@@ -253,9 +253,8 @@ def _complete(region: Region, generic: Generic, found: dict[int, int]) -> Dims |
 
 
 def _rows_match(region: Region, generic: Generic) -> bool:
-    return all(d < region.rows or generic.elementwise for d, p in enumerate(generic.parallel) if not p) or (
-        generic.parallel == tuple(d < region.rows for d in range(len(region.sizes)))
-    )
+    """Whether a reduction reduces what the others of the region reduce: all loops but those over the rows."""
+    return generic.elementwise or generic.parallel == tuple(d < region.rows for d in range(len(region.sizes)))
 
 
 def _consistent(region: Region, graph: Graph) -> bool:
