@@ -7,6 +7,7 @@ with the fixed heuristic in place of the cost model). A ratio is the peer's time
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import resource
@@ -30,6 +31,7 @@ from costmodel.files import write_atomically
 PEERS = ("eager", "compile", "none")
 OURS = "seerc"
 Record = dict[str, Any]
+log = logging.getLogger("seerc")
 
 
 @dataclass(frozen=True)
@@ -141,8 +143,8 @@ def _contestants(
     for peer, make in makers.items():
         try:
             found.append(make(model, inputs, options, threads))
-        except SeercError as error:
-            absent[peer] = str(error)
+        except Exception as error:  # a peer raises whatever its compiler and the model's code raise
+            absent[peer] = str(error) if isinstance(error, SeercError) else _told(error)
     return found, absent
 
 
@@ -160,10 +162,7 @@ def _compile(model: LoadedModel, inputs: tuple[Any, ...], options: BenchOptions,
     if not any(map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++"))):
         raise SeercError("torch.compile needs a C++ compiler: install g++ or set CXX")
     compiled = torch.compile(module)
-    try:
-        compiled(*inputs)
-    except Exception as error:  # inductor raises whatever its passes and the C++ compiler raise
-        raise SeercError(f"torch.compile failed: {type(error).__name__}: {str(error).strip()[:200]}") from error
+    compiled(*inputs)
     return Contestant("compile", lambda: compiled(*inputs), f"torch {torch.__version__} inductor")
 
 
@@ -221,6 +220,13 @@ def _in_child(options: BenchOptions, more: Mapping[str, Maker] | None) -> Record
             return {"model": options.model, "error": "its process died (out of memory, or a crash in native code)"}
         except SeercError as error:
             return {"model": options.model, "error": " ".join(str(error).split())}
+        except Exception as error:
+            log.exception("%s", options.model)
+            return {"model": options.model, "error": _told(error)}
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 def _quiet() -> None:

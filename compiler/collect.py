@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from hashlib import sha256
 from importlib.metadata import version
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from compiler.driver import fuse_and_place, vector_unit
 from compiler.frontend.model import ImportedModel
 from compiler.kernels import compile_pool
 from compiler.measure import measure_candidate
-from compiler.plan.steps import calls
+from compiler.plan.steps import KernelCall, Steps, calls
 from compiler.target import calibrate, detect_target
 from costmodel.errors import SeercError
 from costmodel.facts import facts
@@ -41,6 +42,7 @@ from passes.tiling.space import heuristic, schedules
 log = logging.getLogger("seerc")
 TIMEOUT_S = 30.0
 CALIBRATE_EVERY_S = 30.0
+SMALLEST_BYTES = 16 << 10
 _FUNCTION = re.compile(r"(func\.func (?:public |private )?)@\w+\(")
 
 
@@ -72,14 +74,30 @@ class Task:
 
 
 def workloads_of(models: Sequence[ImportedModel]) -> list[Workload]:
-    """The distinct workloads of some models, as the layout step writes them."""
+    """The distinct workloads of some models, fused and unfused: fusion has to compare both.
+
+    Workloads whose operands fit in SMALLEST_BYTES are left out: their time is the call's.
+    """
     found: dict[str, Workload] = {}
     for model in models:
-        _, planned = fuse_and_place(model)
-        for call in calls(planned.steps):
-            entry = found.setdefault(call.workload, Workload(planned.workloads[call.workload]))
-            entry.networks[model.name] = entry.networks.get(model.name, 0) + 1
+        for decide in (None, _never):
+            _, planned = fuse_and_place(model, decide)
+            for call in calls(planned.steps):
+                if _bytes(planned, call) >= SMALLEST_BYTES:
+                    entry = found.setdefault(call.workload, Workload(planned.workloads[call.workload]))
+                    if decide is None or model.name not in entry.networks:
+                        entry.networks[model.name] = entry.networks.get(model.name, 0) + 1
     return list(found.values())
+
+
+def _never(merged: str, parts: Sequence[str]) -> bool:
+    del merged, parts
+    return False
+
+
+def _bytes(planned: Steps, call: KernelCall) -> int:
+    places = (*call.inputs, *call.results)
+    return sum(prod(p.shape) * planned.buffers[p.buffer].itemsize for p in places)
 
 
 def sample_tasks(workloads: Sequence[Workload], target: Target, options: CollectOptions) -> Iterator[Task]:

@@ -169,7 +169,7 @@ def iree(model: Any, inputs: tuple[Any, ...], options: Any, threads: int) -> Any
         config = rt.Config("local-sync" if threads == 1 else "local-task")
         module = rt.VmModule.copy_buffer(config.vm_instance, binary.read_bytes())
     loaded = rt.load_vm_module(module, config)
-    function = loaded[next(name for name in module.function_names if not name.startswith("__"))]
+    function = loaded[next(name for name in module.function_names if "__" not in name and "$" not in name)]
     feed = [rt.asdevicearray(config.device, array) for array in _arrays(inputs)]
 
     def run() -> list[Any]:
@@ -209,10 +209,7 @@ def _onnx(model: Any, inputs: tuple[Any, ...], folder: Path) -> Path:
     if model.module is None:
         raise SeercError("the model comes from a file without a PyTorch model")
     path = folder / "model.onnx"
-    try:
-        torch.onnx.export(model.module, inputs, str(path), dynamo=find_spec("onnxscript") is not None)
-    except Exception as error:  # the exporters raise whatever the model's code and their own passes raise
-        raise SeercError(f"torch.onnx.export failed: {type(error).__name__}: {str(error).strip()[:200]}") from error
+    torch.onnx.export(model.module, inputs, str(path), dynamo=find_spec("onnxscript") is not None)
     return path
 
 
