@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from hashlib import sha256
 from importlib.metadata import version
 from math import prod
@@ -127,7 +127,10 @@ def sample_schedules(template: Template, target: Target, options: CollectOptions
 
 
 def collect(
-    workloads: Sequence[Workload], out: Path, options: CollectOptions, progress: Callable[[int, int], None] | None = None
+    workloads: Sequence[Workload],
+    out: Path,
+    options: CollectOptions,
+    progress: Callable[[int, int], None] | None = None,
 ) -> int:
     """Measures and writes records into `out`; returns how many were added."""
     target = detect_target()
@@ -182,7 +185,7 @@ def _record(task: Task, future: Any, target: Target, calibration: float, seed: i
         calibration_ns=calibration,
         error=failure,
         versions={"torch-mlir": version("torch-mlir"), "kernel": "1"},
-        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
         seed=seed,
     )
 

@@ -85,9 +85,7 @@ def compile_pool(jobs: int) -> Iterator[ProcessPool]:
         pool.join()
 
 
-def compile_all(
-    candidates: Sequence[tuple[str, str]], cache: Cache | None, jobs: int
-) -> list[Compiled | SeercError]:
+def compile_all(candidates: Sequence[tuple[str, str]], cache: Cache | None, jobs: int) -> list[Compiled | SeercError]:
     """Compiles (name, candidate text) pairs; a failure stands in the place of its result."""
     keys = [candidate_key(text) for _, text in candidates]
     found: list[Compiled | SeercError | None] = [_lookup(cache, key) for key in keys]

@@ -48,13 +48,15 @@ def workload(m: int, n: int, k: int) -> str:
 #b = affine_map<(d0, d1, d2) -> (d2, d1)>
 #c = affine_map<(d0, d1, d2) -> (d0, d1)>
 module {{
-  func.func @gemm(%a: tensor<{m}x{k}xf32>, %b: tensor<{k}x{n}xf32> {{seerc.constant, seerc.strides = array<i64: 1, {k}>}})
+  func.func @gemm(
+      %a: tensor<{m}x{k}xf32>, %b: tensor<{k}x{n}xf32> {{seerc.constant, seerc.strides = array<i64: 1, {k}>}})
       -> tensor<{m}x{n}xf32> attributes {{seerc.kind = "contraction"}} {{
     %zero = arith.constant 0.0 : f32
     %empty = tensor.empty() : tensor<{m}x{n}xf32>
     %fill = linalg.fill ins(%zero : f32) outs(%empty : tensor<{m}x{n}xf32>) -> tensor<{m}x{n}xf32>
     %0 = linalg.generic {{indexing_maps = [#a, #b, #c], iterator_types = ["parallel", "parallel", "reduction"]}}
-        ins(%a, %b : tensor<{m}x{k}xf32>, tensor<{k}x{n}xf32>) outs(%fill : tensor<{m}x{n}xf32>) attrs = {{seerc.root}} {{
+        ins(%a, %b : tensor<{m}x{k}xf32>, tensor<{k}x{n}xf32>)
+        outs(%fill : tensor<{m}x{n}xf32>) attrs = {{seerc.root}} {{
     ^bb0(%x: f32, %y: f32, %acc: f32):
       %1 = arith.mulf %x, %y : f32
       %2 = arith.addf %acc, %1 : f32
@@ -110,6 +112,11 @@ def _once(run: Any) -> float:
     return max(time.perf_counter() - begin, 1e-7)
 
 
+def _line(name: str, found: dict[str, Any]) -> str:
+    speeds = f"{found['seerc_gflops']:7.1f} {found['torch_gflops']:7.1f} GFLOP/s"
+    return f"{name:20} {speeds}  ratio {found['ratio']:.2f}  error {found['error']:.1e}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cost-model", default="default")
@@ -120,12 +127,13 @@ def main() -> None:
     rows: dict[str, Any] = {}
     for name, shape in SHAPES.items():
         rows[name] = measure(shape, options.cost_model, options.seconds)
-        found = rows[name]
-        print(f"{name:20} {found['seerc_gflops']:7.1f} {found['torch_gflops']:7.1f} GFLOP/s  ratio {found['ratio']:.2f}  error {found['error']:.1e}")
+        print(_line(name, rows[name]))
     geomean = statistics.geometric_mean(r["ratio"] for name, r in rows.items() if name != "square 768")
     print(f"geometric mean of the ratio over the {len(rows) - 1} shapes of the zoo: {geomean:.2f}")
     if options.json:
-        options.json.write_text(json.dumps({"geomean": geomean, "torch": torch.__version__, "shapes": rows}, indent=1) + "\n")
+        options.json.write_text(
+            json.dumps({"geomean": geomean, "torch": torch.__version__, "shapes": rows}, indent=1) + "\n"
+        )
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Kernels from candidates: the region is read into expressions over strided accesses, then emitted as scf and vector."""
+"""Kernels from candidates: regions, read as expressions over strided accesses, emitted as scf and vector."""

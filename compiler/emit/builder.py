@@ -7,10 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from passes.mlir import ir
 from passes.region.expression import Accumulator, Apply, Constant, Expr, Gather, Index, Load, Reduced
 from passes.region.linear import Linear
-from passes.mlir import ir
-
 
 INTEGER_DIVISIONS = frozenset(f"arith.{op}" for op in "divsi divui remsi remui floordivsi ceildivsi ceildivui".split())
 
@@ -83,7 +82,10 @@ class KernelBuilder:
         key = (str(attribute), str(kind))
         if key not in self._constants:
             op = ir.Operation.create(
-                "arith.constant", results=[kind], attributes={"value": attribute}, ip=ir.InsertionPoint.at_block_begin(self.block)
+                "arith.constant",
+                results=[kind],
+                attributes={"value": attribute},
+                ip=ir.InsertionPoint.at_block_begin(self.block),
             )
             self._constants[key] = op.results[0]
         return self._constants[key]
@@ -105,7 +107,12 @@ class KernelBuilder:
         self._point, self.env = outer, env
 
     def loop(
-        self, dim: str, count: int | Any, body: Callable[[list[Any]], list[Any]], carried: Sequence[Any] = (), step: int = 1
+        self,
+        dim: str,
+        count: int | Any,
+        body: Callable[[list[Any]], list[Any]],
+        carried: Sequence[Any] = (),
+        step: int = 1,
     ) -> list[Any]:
         """`for dim in range(0, count, step)`; `body` maps carried values to their next ones. Returns the last ones."""
         types = [v.type for v in carried]
@@ -208,7 +215,8 @@ class KernelBuilder:
             value = self.op("vector.maskedload", operands, [vector])
         else:
             loaded = [
-                self.op("memref.load", [memref, self.address(form, point, i * stride)], [stored]) for i in range(point.valid)
+                self.op("memref.load", [memref, self.address(form, point, i * stride)], [stored])
+                for i in range(point.valid)
             ]
             loaded += [self.zero(stored)] * (point.lanes - point.valid)
             value = self.op("vector.from_elements", loaded, [vector])
@@ -229,7 +237,9 @@ class KernelBuilder:
         if stride == 1 and point.valid == point.lanes:
             self.op("vector.store", [value, memref, self.address(form, point)])
         elif stride == 1:
-            self.op("vector.maskedstore", [memref, self.address(form, point), self.mask(point.lanes, point.valid), value])
+            self.op(
+                "vector.maskedstore", [memref, self.address(form, point), self.mask(point.lanes, point.valid), value]
+            )
         else:
             for i in range(point.valid):
                 self.op("memref.store", [self.extract(value, i), memref, self.address(form, point, i * stride)])
@@ -340,7 +350,13 @@ class KernelBuilder:
         return value
 
     def _apply(
-        self, op: Any, operands: tuple[Expr, ...], kind: Any, point: Point, memo: Memo, known: Callable[[Expr, Point], Any]
+        self,
+        op: Any,
+        operands: tuple[Expr, ...],
+        kind: Any,
+        point: Point,
+        memo: Memo,
+        known: Callable[[Expr, Point], Any],
     ) -> Any:
         fused = self._multiply_add(op, operands, point, memo, known)
         if fused is not None:

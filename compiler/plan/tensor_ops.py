@@ -55,7 +55,11 @@ def _kept(sizes: Sequence[int], wanted: Sequence[int]) -> list[int]:
     kept: list[int] = []
     for dim, size in enumerate(sizes):
         at = len(kept)
-        if surplus and size == 1 and (at >= len(wanted) or wanted[at] != 1 or sizes[dim:].count(1) > list(wanted[at:]).count(1)):
+        if (
+            surplus
+            and size == 1
+            and (at >= len(wanted) or wanted[at] != 1 or sizes[dim:].count(1) > list(wanted[at:]).count(1))
+        ):
             surplus -= 1
         else:
             kept.append(dim)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from math import prod
 
 from passes.region.linear import row_major
@@ -56,7 +57,7 @@ def collapse_strides(
     result: list[int] = []
     for group in groups:
         dims = [d for d in group if shape[d] != 1]
-        for outer, inner in zip(dims, dims[1:], strict=False):
+        for outer, inner in pairwise(dims):
             if strides[outer] != strides[inner] * shape[inner]:
                 return None
         result.append(strides[dims[-1]] if dims else 1)
@@ -65,9 +66,7 @@ def collapse_strides(
 
 def drop_dims(place: Place, kept: Sequence[int]) -> Place:
     """Without the dimensions (of size 1) that are not in `kept`."""
-    return replace(
-        place, shape=tuple(place.shape[d] for d in kept), strides=tuple(place.strides[d] for d in kept)
-    )
+    return replace(place, shape=tuple(place.shape[d] for d in kept), strides=tuple(place.strides[d] for d in kept))
 
 
 def permuted_strides(order: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
@@ -92,7 +91,9 @@ def span(place: Place) -> int:
 def same(left: Place, right: Place) -> bool:
     """Whether two places are the same elements: the strides of dimensions of size 1 do not matter."""
     dims = [d for d, n in enumerate(left.shape) if n != 1]
-    return (
-        (left.buffer, left.offset, left.shape, left.step_stride) == (right.buffer, right.offset, right.shape, right.step_stride)
-        and [left.strides[d] for d in dims] == [right.strides[d] for d in dims]
-    )
+    return (left.buffer, left.offset, left.shape, left.step_stride) == (
+        right.buffer,
+        right.offset,
+        right.shape,
+        right.step_stride,
+    ) and [left.strides[d] for d in dims] == [right.strides[d] for d in dims]

@@ -12,7 +12,7 @@ _FUNCTION = "kernel"
 
 
 def region_text(function: Any, strides: Sequence[Sequence[int]]) -> str:
-    """The module text of one region function, named `kernel`, with `strides` (arguments, then results) as attributes."""
+    """The module text of one region function, named `kernel`, with `strides` of arguments, then results, on it."""
     with function.context, ir.Location.unknown():
         module = ir.Module.create()
         with ir.InsertionPoint(module.body):
@@ -20,9 +20,7 @@ def region_text(function: Any, strides: Sequence[Sequence[int]]) -> str:
         kind = function.type
         before = list(function.attributes["arg_attrs"]) if "arg_attrs" in function.attributes else []
         count = len(kind.inputs)
-        arguments = [
-            _with_strides(before[i] if before else None, strides[i]) for i in range(count)
-        ]
+        arguments = [_with_strides(before[i] if before else None, strides[i]) for i in range(count)]
         results = [_with_strides(None, s) for s in strides[count:]]
         clone.attributes["arg_attrs"] = ir.ArrayAttr.get(arguments)
         clone.attributes["res_attrs"] = ir.ArrayAttr.get(results)

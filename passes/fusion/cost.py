@@ -50,4 +50,3 @@ def _value(choice: Choice, metric: str) -> float:
 
 def _low(choice: Choice, metric: str) -> float:
     return choice.predicted[metric].low if metric in choice.predicted else 0.0
-

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
-from passes.region.expression import Accumulator, Apply, Constant, Expr, Gather, Index, Load, Reduced, Reduction, Store
-from passes.region.linear import Linear, apply_map, dot, row_major
 from costmodel.errors import SeercError
 from passes.mlir import ir
+from passes.region.expression import Accumulator, Apply, Constant, Expr, Gather, Index, Load, Reduced, Reduction, Store
+from passes.region.linear import Linear, apply_map, dot, row_major
 from passes.tiling.schedule import Schedule
 
 

@@ -1,4 +1,4 @@
-"""Which loop of a region plays which part: columns (vector lanes), rows (register tile), batch, reduction; what is packed."""
+"""Which loop of a region plays which part: columns (vector lanes), rows (register tile), batch, reduction."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Loops:
 
 
 def split_columns(region: Region, width: int, pack: bool) -> Loops:
-    """Splits the columns into panels of `width` lanes; with `pack` the packable operand is read from its packed copy."""
+    """Splits the columns into panels of `width` lanes; with `pack` the packable operand is read packed."""
     region = drop_unit_dims(region)
     roles = find_roles(region)
     packing = None
@@ -120,7 +120,7 @@ def _pack(region: Region, roles: Roles, width: int) -> tuple[Packing, Region]:
 
 
 def find_roles(region: Region) -> Roles:
-    """Columns are where most accesses are contiguous; rows the largest other dimension that the packed operand lacks."""
+    """Columns: where most accesses are contiguous; rows: the largest dimension that the packed operand lacks."""
     reduction = tuple(d for r in region.reductions for d in r.dims)
     parallel = [d for d in region.extents if d not in reduction]
     if not parallel:
@@ -136,7 +136,9 @@ def find_roles(region: Region) -> Roles:
 def _rows(
     region: Region, parallel: Sequence[str], updates: Sequence[Load], packable: int | None
 ) -> tuple[str, tuple[str, ...]]:
-    fixed = {d for e in updates if e.argument == packable for d in e.address.dims()} if packable is not None else set[str]()
+    fixed = (
+        {d for e in updates if e.argument == packable for d in e.address.dims()} if packable is not None else set[str]()
+    )
     free = [d for d in parallel if d not in fixed]
     rows = max(free, key=lambda d: (any(d not in e.address.dims() for e in updates), region.extents[d]), default="")
     return rows, tuple(d for d in parallel if d != rows)

@@ -77,7 +77,9 @@ def heuristic(region: Region, unit: VectorUnit) -> Schedule:
     if kind is Family.REDUCTION:
         return Schedule(vector=lanes, vectors=min(2, columns), rows=min(4, extents.rows), pack=False)
     vectors = min(2 if extents.rows > 2 else 4, columns)
-    return Schedule(vector=lanes, vectors=vectors, rows=_balanced(extents.rows, (unit.registers - vectors - 2) // vectors))
+    return Schedule(
+        vector=lanes, vectors=vectors, rows=_balanced(extents.rows, (unit.registers - vectors - 2) // vectors)
+    )
 
 
 def schedules(region: Region, unit: VectorUnit) -> list[Schedule]:
@@ -110,7 +112,9 @@ def _reduction(region: Region, unit: VectorUnit) -> Iterator[Schedule]:
     extents = extents_of(region, unit.lanes, False)
     for lanes in _lane_choices(extents.columns, unit):
         for vectors, rows, unroll in product((1, 2, 4), (1, 2, 3, 4, 6, 8), (1, 3)):
-            fits = vectors * rows + vectors + 1 <= unit.registers and rows <= extents.rows and unroll <= extents.reduction
+            fits = (
+                vectors * rows + vectors + 1 <= unit.registers and rows <= extents.rows and unroll <= extents.reduction
+            )
             if fits and (vectors == 1 or vectors * lanes <= extents.columns):
                 yield Schedule(vector=lanes, vectors=vectors, rows=rows, unroll=unroll, pack=False)
 

@@ -153,6 +153,24 @@ def test_user_errors_are_one_line(arguments: list[str], message: str, capsys: py
     assert error[-1].startswith("seerc: error: ")
 
 
+def test_a_peer_that_fails_is_absent_and_the_others_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from compiler.bench import BenchOptions, bench_model
+
+    def broken(*_: object) -> Any:
+        raise RuntimeError("no such\nengine")
+
+    monkeypatch.setattr(timing, "REST_S", 0.0)
+    monkeypatch.setattr(timing, "WARMUP_S", 0.0)
+    peers = ("eager", "broken", "none")
+    options = BenchOptions("seerc_test_models:small", peers=peers, threads=1, seconds=0.01, cost_model="analytic")
+    found = bench_model(options, {"broken": broken})
+    assert list(found["peers"]) == ["eager", "none"]
+    assert found["absent"] == {"broken": "RuntimeError: no such engine"}
+    assert found["peers"]["none"]["version"].endswith("cost model none")
+    assert found["seerc_version"].endswith("cost model analytic")
+    assert (found["threads"], found["fallbacks"], found["checked"]) == (1, 0, True)
+
+
 def test_bench_reports_models_and_failures(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     from compiler import bench
 

@@ -155,5 +155,5 @@ def test_an_op_outside_of_every_region_is_named():
     %1 = tensor.cast %0 : tensor<?xf32> to tensor<4xf32>
     return %1 : tensor<4xf32>
   }"""
-    with pytest.raises(SeercError, match="tensor.cast"):
+    with pytest.raises(SeercError, match=r"tensor\.cast"):
         plan(main)
