@@ -28,7 +28,6 @@ from compiler.timing import Contestant, Timing, alternate, geometric_mean, ratio
 from costmodel.errors import SeercError, unknown_name
 from costmodel.files import write_atomically
 
-PEERS = ("eager", "compile", "none")
 OURS = "seerc"
 Record = dict[str, Any]
 log = logging.getLogger("seerc")
@@ -58,7 +57,7 @@ Maker = Callable[[LoadedModel, tuple[Any, ...], BenchOptions, int], Contestant]
 def bench_model(options: BenchOptions, more: Mapping[str, Maker] | None = None) -> Record:
     """Imports, compiles, checks and times one model in this process: an entry of `models` in the JSON of `bench`.
 
-    `more` are makers of peers beside PEERS, by name.
+    `more` are makers of further peers, by name.
     """
     makers = _makers(options, more or {})
     from compiler.frontend.load import load_model

@@ -19,10 +19,10 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from compiler.driver import CompileOptions, Stages, build_program, lower_model
 from compiler.frontend.model import ImportedModel, LoadedModel
+from compiler.frontend.torch_text import torch_text
 from compiler.native.link import EXPORTED
 from compiler.native.main import emit_main
 from compiler.native.program import LIBRARY, WEIGHTS
@@ -58,26 +58,6 @@ def emit_stages(stage: str, model: LoadedModel, stages: Stages, output: Path | N
         raise SeercError(f"--emit {stage} writes files: say where with -o FOLDER")
     output.mkdir(parents=True, exist_ok=True)
     return _objects(imported, stages, output) if stage == "obj" else _library(imported, stages, output)
-
-
-def torch_text(model: LoadedModel) -> str:
-    """The torch dialect of a model with a PyTorch module; weights are arguments."""
-    if model.module is None:
-        raise SeercError(f"{model.imported.name} comes from a file without a PyTorch model: --emit linalg shows its IR")
-    import torch
-    from torch_mlir.extras.fx_importer import FxImporter
-
-    from compiler.frontend.torch_module import folded_graph
-    from passes.mlir import ir, torch_dialect
-
-    inputs = tuple(torch.from_numpy(x.copy()) for x in model.example_inputs)
-    with torch.no_grad():
-        graph = folded_graph(torch.export.export(model.module, inputs, strict=False))
-    context: Any = ir.Context()
-    torch_dialect.register_dialect(context)
-    importer = FxImporter(context=context)
-    importer.import_stateless_graph(graph.graph, func_name="main")
-    return importer.module.operation.get_asm(large_elements_limit=16)
 
 
 def _llvm_modules(model: ImportedModel, stages: Stages) -> Iterator[str]:

@@ -23,25 +23,27 @@ def table() -> dict[Any, Any]:
     chosen: Any = torch.export.default_decompositions()
     for op in PRESERVED:
         chosen.pop(op, None)
-    chosen.update({
-        aten.native_layer_norm.default: layer_norm,
-        aten._native_batch_norm_legit_no_training.default: batch_norm,
-        aten.native_batch_norm.default: batch_norm_eval,
-        aten.native_group_norm.default: group_norm,
-        aten.rms_norm.default: rms_norm,
-        aten.addmm.default: addmm,
-        aten.linear.default: linear,
-        aten.gelu.default: gelu,
-        aten.clamp.default: clamp,
-        aten.hardtanh.default: hardtanh,
-        aten._softmax.default: softmax,
-        aten._log_softmax.default: log_softmax,
-        aten.var.correction: var,
-        aten.var_mean.correction: var_mean,
-        aten.pow.Tensor_Scalar: power,
-        aten.mean.dim: mean,
-        aten.linalg_vector_norm.default: vector_norm,
-    })
+    chosen.update(
+        {
+            aten.native_layer_norm.default: layer_norm,
+            aten._native_batch_norm_legit_no_training.default: batch_norm,
+            aten.native_batch_norm.default: batch_norm_eval,
+            aten.native_group_norm.default: group_norm,
+            aten.rms_norm.default: rms_norm,
+            aten.addmm.default: addmm,
+            aten.linear.default: linear,
+            aten.gelu.default: gelu,
+            aten.clamp.default: clamp,
+            aten.hardtanh.default: hardtanh,
+            aten._softmax.default: softmax,
+            aten._log_softmax.default: log_softmax,
+            aten.var.correction: var,
+            aten.var_mean.correction: var_mean,
+            aten.pow.Tensor_Scalar: power,
+            aten.mean.dim: mean,
+            aten.linalg_vector_norm.default: vector_norm,
+        }
+    )
     return chosen
 
 

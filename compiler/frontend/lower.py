@@ -70,8 +70,7 @@ def lower_module(
     cuts: Sequence[outline.Cut] = (),
     pipeline: str = TO_LINALG,
 ) -> Lowered:
-    """Runs torch-mlir's pipelines over a torch-dialect module whose @main takes `arrays` first, then puts `cuts` back.
-    """
+    """Lowers a torch-dialect module whose @main takes `arrays` first, then puts `cuts` back."""
     before = module.operation.get_asm(large_elements_limit=16, enable_debug_info=True)
     diagnostics = list[str]()
     with module.context as context, ir.Location.unknown(context):

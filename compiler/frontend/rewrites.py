@@ -56,6 +56,7 @@ def _identity_of(node: Node) -> Node | None:
         return first
     return None
 
+
 NEUTRAL = {aten.add.Tensor: 0, aten.mul.Tensor: 1, aten.bitwise_and.Tensor: True, aten.logical_and.default: True}
 
 

@@ -25,6 +25,7 @@ def merge_views(weights: WeightGraph) -> None:
             weights.replace(node, lambda call, s=source, sh=shape: call(aten.reshape.default, s, sh))
     weights.drop_dead()
 
+
 REDUCTIONS = {aten.sum.dim_IntList, aten.amax.default}
 
 

@@ -14,8 +14,9 @@ class Schedule:
     """A schedule of one region.
 
     `direct` computes register tiles of `rows` x (`vectors` * `vector`) elements; the vector lanes run along one
-    parallel dimension (columns), the rows along another. `row` puts the lanes along the reduced dimension (softmax, layer norm).
-    `winograd2` and `winograd4` are F(2x2,3x3) and F(4x4,3x3); their batched matrix products use the same register tile.
+    parallel dimension (columns), the rows along another. `row` puts the lanes along the reduced dimension (softmax,
+    layer norm). `winograd2` and `winograd4` are F(2x2,3x3) and F(4x4,3x3); their batched matrix products use the same
+    register tile.
     `plain` is the lowering of upstream MLIR without tiling.
     """
 
