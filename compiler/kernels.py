@@ -6,7 +6,7 @@ A crash or endless loop inside MLIR or LLVM loses one candidate; the others and 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -75,7 +75,7 @@ def compile_candidate(name: str, candidate: str) -> bytes:
 
 
 @contextmanager
-def compile_pool(jobs: int) -> Iterator[ProcessPool]:
+def compile_pool(jobs: int) -> Generator[ProcessPool]:
     """Child processes that compile; stopped at the end, whatever happens."""
     pool = ProcessPool(max_workers=jobs, max_tasks=WORKER_TASKS, context=get_context("spawn"))
     try:

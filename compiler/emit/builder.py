@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -97,7 +97,7 @@ class KernelBuilder:
     # control flow
 
     @contextmanager
-    def scope(self, block: Any) -> Iterator[None]:
+    def scope(self, block: Any) -> Generator[None]:
         """Emission inside `block`; addresses computed in it are not visible outside."""
         outer, env = self._point, dict(self.env)
         self._point = ir.InsertionPoint(block)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 ALGORITHMS = ("direct", "row", "winograd2", "winograd4", "plain")
 ORDERS = ("columns-rows", "rows-columns")
@@ -69,7 +70,7 @@ def _print(value: str | int | bool) -> str:
     return f"{value} : i64" if isinstance(value, int) else f'"{value}"'
 
 
-def _read(text: str, kind: type) -> str | int | bool:
+def _read(text: str, kind: type) -> Any:
     if kind is bool:
         return text == "true"
     return int(text) if kind is int else text.strip('"')
