@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import psutil
 
 from compiler.cache import Cache
+from compiler.decisions import Decisions, decisions_key, load_decisions
 from compiler.frontend.model import ImportedModel
 from compiler.kernels import Compiled, compile_all
 from compiler.native.link import link_shared
@@ -31,7 +32,7 @@ from compiler.plan.steps import Steps, calls
 from compiler.plan.trace import write_calls
 from compiler.target import detect_target, host_features
 from costmodel.errors import SeercError
-from costmodel.protocol import CostModel, load_cost_model
+from costmodel.protocol import CostModel, identity, load_cost_model
 from costmodel.target import Target
 from passes.fusion import Decide, fuse
 from passes.fusion.cost import CostDecision
@@ -77,15 +78,33 @@ def compile_model(model: ImportedModel, options: CompileOptions | None = None) -
 def lower_model(model: ImportedModel, options: CompileOptions) -> Stages:
     """Everything but linking."""
     clock, target = _Clock(), detect_target()
-    cost = load_cost_model(options.cost_model, target)
-    decide = CostDecision(cost, target, vector_unit(target)) if cost is not None else None
-    fused, planned = clock.time("fuse and place", lambda: fuse_and_place(model, decide))
-    _check_memory(model, planned)
-    choices = clock.time("choose schedules", lambda: choose_schedules(planned, cost, target))
-    kernels, choices, fallbacks = clock.time("compile kernels", lambda: _compile(choices, options))
+    cache = Cache.default() if options.cache else None
+    made, planned = _decide(model, options, target, cache, clock)
+    kernels, choices, fallbacks = clock.time("compile kernels", lambda: _compile(made.choices, options.jobs, cache))
     infos = {key: KernelInfo(key, k.packing, k.scratch_bytes) for key, k in kernels.items()}
     assembly = assemble(planned, infos, model.weights)
-    return Stages(fused, planned, choices, kernels, assembly, clock.seconds, fallbacks, target, options.cost_model)
+    return Stages(made.fused, planned, choices, kernels, assembly, clock.seconds, fallbacks, target, options.cost_model)
+
+
+def _decide(
+    model: ImportedModel, options: CompileOptions, target: Target, cache: Cache | None, clock: _Clock
+) -> tuple[Decisions, Steps]:
+    """Fusion, layout and schedules, or those of an earlier compile of the same text."""
+    cost = load_cost_model(options.cost_model, target)
+    name = identity(options.cost_model)
+    key = decisions_key(model.text, name or "", target)
+    known = load_decisions(cache, key) if name else None
+    decide = CostDecision(cost, target, vector_unit(target)) if cost is not None else None
+    fuse_it = (lambda: place(known.fused, model)) if known else (lambda: fuse_and_place(model, decide))
+    fused, planned = clock.time("fuse and place", fuse_it)
+    _check_memory(model, planned)
+    if known and known.choices.keys() == planned.workloads.keys():
+        return known, planned
+    choices = clock.time("choose schedules", lambda: choose_schedules(planned, cost, target))
+    made = Decisions(fused, choices)
+    if name and cache is not None:
+        cache.put(key, made.to_bytes())
+    return made, planned
 
 
 def fuse_and_place(model: ImportedModel, decide: Decide | None = None) -> tuple[str, Steps]:
@@ -97,6 +116,12 @@ def fuse_and_place(model: ImportedModel, decide: Decide | None = None) -> tuple[
             raise SeercError(f"{model.name}: the imported IR does not parse: {str(error).splitlines()[0]}") from error
         fuse(module, decide)
         return str(module), plan_layout(module, model.weights)
+
+
+def place(fused: str, model: ImportedModel) -> tuple[str, Steps]:
+    """The steps of a module that is fused already."""
+    with context(), ir.Location.unknown():
+        return fused, plan_layout(ir.Module.parse(fused), model.weights)
 
 
 def choose_schedules(planned: Steps, cost_model: CostModel | None, target: Target) -> dict[str, Choice]:
@@ -122,11 +147,10 @@ def vector_unit(target: Target) -> VectorUnit:
 
 
 def _compile(
-    choices: Mapping[str, Choice], options: CompileOptions
+    choices: Mapping[str, Choice], jobs: int, cache: Cache | None
 ) -> tuple[dict[str, Compiled], dict[str, Choice], dict[str, str]]:
     """Kernels by workload; one whose schedule fails gets the plain lowering and a warning."""
-    cache = Cache.default() if options.cache else None
-    jobs = options.jobs or os.cpu_count() or 1
+    jobs = jobs or os.cpu_count() or 1
     keys = list(choices)
     results = compile_all([(key, choices[key].candidate) for key in keys], cache, jobs)
     made = dict(zip(keys, results, strict=True))

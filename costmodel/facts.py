@@ -133,6 +133,12 @@ def facts(workload: Workload) -> Facts:
     generic = [op for op in workload.ops if op.maps]
     others = [op for op in generic if op is not root]
     written = max(1, sum(t.elements for t in workload.result_types))
+    most_reads = max((op.points for op in generic), default=points)
+
+    def read(tensor: Tensor) -> int:
+        """Bytes touched: a table that is gathered from is larger than what is read of it."""
+        return min(tensor.bytes, most_reads * tensor.element_bytes)
+
     multiply_add = reduction and root.histogram["arith.mulf"] and root.histogram["arith.addf"]
     return Facts(
         kind=kind,
@@ -150,9 +156,9 @@ def facts(workload: Workload) -> Facts:
         ),
         rows_bytes=float(row_operand.tensor.bytes if row_operand else 0),
         columns_bytes=float(column_operand.tensor.bytes if column_operand else 0),
-        other_bytes=float(sum(t.bytes for t in arguments if t not in taken)),
+        other_bytes=float(sum(read(t) for t in arguments if t not in taken)),
         output_bytes=float(sum(t.bytes for t in workload.result_types)),
-        constant_bytes=float(sum(t.bytes for t in arguments if t.constant)),
+        constant_bytes=float(sum(read(t) for t in arguments if t.constant)),
         element_bytes=float(output.tensor.element_bytes),
         columns_constant=float(bool(column_operand and column_operand.tensor.constant)),
         columns_stride=float(column_operand.strides.get(columns, 0) if column_operand else 0),

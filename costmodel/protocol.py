@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -11,6 +12,7 @@ from costmodel.errors import SeercError, unknown_name
 from costmodel.target import Target
 
 ENTRY_POINT_GROUP = "seerc.cost_models"
+_DEFAULT = Path(__file__).parent / "models" / "default"
 BUILT_IN = ("default", "none", "analytic")
 METRICS: dict[str, str] = {
     "latency_ns": "ns of one call on one thread, median of warm repeats",
@@ -89,6 +91,24 @@ def load_cost_model(name_or_folder: str | Path, target: Target | None = None) ->
     return _artefact(Path(name), target)
 
 
+def identity(name_or_folder: str | Path) -> str | None:
+    """A text that changes when the predictions of `load_cost_model(name_or_folder)` may; None if none is known."""
+    name = str(name_or_folder)
+    folder = _DEFAULT if name == "default" else Path(name)
+    if name == "none":
+        return name
+    if name == "analytic" or (name == "default" and not folder.is_dir()):
+        return f"analytic {_version()}"
+    config = folder / "config.json"
+    return sha256(config.read_bytes()).hexdigest() if config.is_file() else None
+
+
+def _version() -> str:
+    """A hash of this folder's source: the analytic model has no other version."""
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    return sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
+
+
 def _plugin(name: str, made: object) -> CostModel:
     model = made() if callable(made) and (isinstance(made, type) or not hasattr(made, "predict")) else made
     if not isinstance(model, CostModel):
@@ -111,11 +131,10 @@ def _artefact(folder: Path, target: Target | None) -> CostModel:
 
 
 def _default(target: Target | None) -> CostModel:
-    folder = Path(__file__).parent / "models" / "default"
-    if not folder.is_dir():
+    if not _DEFAULT.is_dir():
         return _analytic()
     try:
-        return _artefact(folder, target)
+        return _artefact(_DEFAULT, target)
     except SeercError as error:
         warnings.warn(f"the shipped cost model is not used: {error}; using analytic", stacklevel=3)
         return _analytic()
