@@ -1,4 +1,4 @@
-"""Compiles candidates to objects: in child processes with a time limit, through the cache.
+"""Compiles candidates to objects: in child processes with limits of time and memory, through the cache.
 
 A crash or endless loop inside MLIR or LLVM loses one candidate; the others and the caller go on.
 """
@@ -6,16 +6,13 @@ A crash or endless loop inside MLIR or LLVM loses one candidate; the others and 
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Sequence
-from concurrent.futures import TimeoutError as FutureTimeout
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from typing import Any
 
-from pebble import ProcessExpired, ProcessPool
-
 from compiler.cache import Cache, cache_key
+from compiler.children import compile_pool as compile_pool
+from compiler.children import outcome
 from compiler.emit.winograd_weights import WinogradPacking
 from compiler.target import host_features
 from costmodel.errors import SeercError
@@ -24,8 +21,6 @@ from passes.region.roles import Packing
 VERSION = "1"
 """Counts up when the same candidate text compiles to other code."""
 TIMEOUT_S = 60.0
-WORKER_TASKS = 200
-"""Tasks of one child before a fresh one: MLIR leaks about 1 MB a candidate."""
 
 
 @dataclass(frozen=True)
@@ -74,17 +69,6 @@ def compile_candidate(name: str, candidate: str) -> bytes:
     return made.to_bytes()
 
 
-@contextmanager
-def compile_pool(jobs: int) -> Generator[ProcessPool]:
-    """Child processes that compile; stopped at the end, whatever happens."""
-    pool = ProcessPool(max_workers=jobs, max_tasks=WORKER_TASKS, context=get_context("spawn"))
-    try:
-        yield pool
-    finally:
-        pool.stop()
-        pool.join()
-
-
 def compile_all(candidates: Sequence[tuple[str, str]], cache: Cache | None, jobs: int) -> list[Compiled | SeercError]:
     """Compiles (name, candidate text) pairs; a failure stands in the place of its result."""
     keys = [candidate_key(text) for _, text in candidates]
@@ -108,11 +92,5 @@ def _lookup(cache: Cache | None, key: str) -> Compiled | None:
 
 
 def _result(future: Any, name: str) -> Compiled | SeercError:
-    try:
-        return Compiled.from_bytes(future.result())
-    except FutureTimeout:
-        return SeercError(f"kernel {name}: no code after {TIMEOUT_S:.0f} s")
-    except ProcessExpired as error:
-        return SeercError(f"kernel {name}: the compiler crashed (exit code {error.exitcode})")
-    except SeercError as error:
-        return error
+    made = outcome(future, f"kernel {name}", TIMEOUT_S)
+    return made if isinstance(made, SeercError) else Compiled.from_bytes(made)

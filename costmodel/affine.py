@@ -37,7 +37,8 @@ def normal_map(token: Token) -> str:
     found: list[str] = re.findall(r"\w+|->|>=|==|[^\w\s]", body)
     words = [renamed[w] if w in renamed else w for w in found]
     if kind == "affine_map" and body.strip().startswith("("):
-        words = ["(", ", ".join(_spell(part, token.line) for part in "".join(words[1:-1]).split(",") if part.strip()), ")"]
+        parts = [part for part in "".join(words[1:-1]).split(",") if part.strip()]
+        words = ["(", ", ".join(_spell(part, token.line) for part in parts), ")"]
     head = "(" + ", ".join(f"d{i}" for i in range(len(names))) + ")"
     head += "[" + ", ".join(f"s{i}" for i in range(len(marks))) + "]" if marks else ""
     return f"{kind}<{head} {arrow} {join(words)}>"

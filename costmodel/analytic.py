@@ -30,7 +30,7 @@ SCALAR_PENALTY = 1.6
 UNCALIBRATED = {"registers": 3.0, "spills": 4.0, "vector_utilisation": 0.2, "utilisation": 0.25}
 """Half-widths of additive intervals before calibration; the other metrics use FACTOR."""
 FACTOR = 3.0
-_DIRECT, _ROW, _WINOGRAD2, _WINOGRAD4, _PLAIN = range(len(ALGORITHMS))
+_DIRECT, _ROW, _WINOGRAD2, _WINOGRAD4, _PLAIN, _TRANSFORM = range(6)
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def analyse(f: Facts, s: Schedules, t: Target) -> dict[str, Array]:
     tile = _tile(f, s, t)
     unit = 2.0 * t.lanes(int(f.element_bytes)) / t.peak_gflops_core
     ghz = t.peak_gflops_core / (4.0 * t.lanes())
-    direct, plain = s.algorithm == _DIRECT, s.algorithm == _PLAIN
+    direct, plain = np.isin(s.algorithm, (_DIRECT, _TRANSFORM)), s.algorithm == _PLAIN
     contraction = _contraction(f, s, tile, t) * unit
     compute = np.where(direct & (f.macs > 0), contraction, _sweep(f, s, tile, t) * unit)
     compute = np.where(plain, _plain_ns(f, ghz, t), compute)

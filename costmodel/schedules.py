@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from costmodel.errors import SeercError
 
 Array = NDArray[np.float64]
-ALGORITHMS = ("direct", "row", "winograd2", "winograd4", "plain")
+ALGORITHMS = ("direct", "row", "winograd2", "winograd4", "plain", "transform")
 ORDERS = ("columns-rows", "rows-columns")
 DEFAULTS: dict[str, str | int | bool] = dict(
     algorithm="direct", vector=8, vectors=1, rows=1, unroll=1, row_tile=0, reduction_tile=0, order="columns-rows",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch_mlir import ir
 from torch_mlir.dialects import affine, arith, func, linalg, llvm, math, memref, scf, tensor, vector
 from torch_mlir.dialects import torch as torch_dialect
+from torch_mlir.dialects.transform.interpreter import apply_named_sequence
 from torch_mlir.execution_engine import ExecutionEngine
 from torch_mlir.passmanager import PassManager
 
@@ -12,6 +13,7 @@ __all__ = [
     "ExecutionEngine",
     "PassManager",
     "affine",
+    "apply_named_sequence",
     "arith",
     "context",
     "func",
@@ -29,4 +31,6 @@ __all__ = [
 
 def context() -> ir.Context:
     """A fresh context with every dialect of the bindings; seerc's own attributes are discardable and need none."""
-    return ir.Context()
+    made = ir.Context()
+    torch_dialect.register_dialect(made)
+    return made

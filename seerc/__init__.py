@@ -11,20 +11,17 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.util import find_spec
-from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from compiler.native.program import Program
+    from compiler.native.buckets import load_program as load
     from costmodel.errors import SeercError as SeercError
     from costmodel.protocol import CostModel as CostModel
     from passes.base import Pass as Pass
     from passes.registry import register_pass as register_pass
     from seerc.api import compile as compile
     from seerc.api import predict as predict
-
-    load = Program.load
 
 __version__ = "0.1.0"
 
@@ -33,7 +30,7 @@ _ATTRIBUTES = {
     "Pass": ("passes.base", "Pass"),
     "SeercError": ("costmodel.errors", "SeercError"),
     "compile": ("seerc.api", "compile"),
-    "load": ("compiler.native.program", "Program.load"),
+    "load": ("compiler.native.buckets", "load_program"),
     "predict": ("seerc.api", "predict"),
     "register_pass": ("passes.registry", "register_pass"),
 }
@@ -63,7 +60,7 @@ def __getattr__(name: str) -> Any:
     if name not in _ATTRIBUTES:
         raise AttributeError(f"module 'seerc' has no attribute {name!r}")
     module, attribute = _ATTRIBUTES[name]
-    value = attrgetter(attribute)(import_module(module))
+    value = getattr(import_module(module), attribute)
     globals()[name] = value
     return value
 

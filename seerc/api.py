@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from costmodel.errors import SeercError
 
 if TYPE_CHECKING:
+    from compiler.buckets import Buckets
+    from compiler.native.buckets import BucketedProgram, Padding
     from compiler.native.program import Program
     from costmodel.protocol import CostModel, Value
     from costmodel.target import Target
@@ -24,12 +26,41 @@ class FunctionPrediction:
     metrics: Mapping[str, Value]
 
 
-def compile(model: Any, inputs: Sequence[Any] | None = None, *, cost_model: str = "default", jobs: int = 0) -> Program:
-    """Compile a model for this machine.
+@overload
+def compile(
+    model: Any, inputs: Sequence[Any] | None = None, *, cost_model: str = "default", jobs: int = 0
+) -> Program: ...
+@overload
+def compile(
+    model: Any,
+    inputs: Sequence[Any] | None = None,
+    *,
+    buckets: Buckets,
+    padding: Mapping[str, Padding] | None = None,
+    cost_model: str = "default",
+    jobs: int = 0,
+) -> BucketedProgram: ...
+def compile(
+    model: Any,
+    inputs: Sequence[Any] | None = None,
+    *,
+    buckets: Buckets | None = None,
+    padding: Mapping[str, Padding] | None = None,
+    cost_model: str = "default",
+    jobs: int = 0,
+) -> Program | BucketedProgram:
+    """Compile a model for this machine, for one shape of its inputs or for several.
+
+    With `buckets` a call may have any shapes that fit into one of them: the smallest such program runs, its inputs
+    padded up to its shapes and its outputs cut back. All share one file of packed weights.
+
+        seerc.compile("zoo:bert", buckets={"input_ids": [(1, 32), (1, 128)], "attention_mask": [(1, 32), (1, 128)]})
 
     Args:
         model: what the command line takes (`zoo:mlp`, `package.module:factory`, a folder, a file), or a torch module.
         inputs: for a torch module its example tensors; else specs such as `ids=1x128xi64` in place of the model's own.
+        buckets: input name to its shapes; the k-th of each make the k-th bucket.
+        padding: what fills a bucketed input: 0 if not given, None for a shape that must match exactly.
         cost_model: `default`, `none`, `analytic`, the name of a plugin, or a folder.
         jobs: processes that compile kernels; 0 for one a CPU.
 
@@ -38,14 +69,25 @@ def compile(model: Any, inputs: Sequence[Any] | None = None, *, cost_model: str 
     """
     from compiler.driver import CompileOptions, compile_model
     from compiler.frontend.load import from_module, load_model
+    from compiler.target import detect_target
+    from costmodel.protocol import load_cost_model
 
+    if padding is not None and buckets is None:
+        raise SeercError("padding without buckets: give the shapes too, as in buckets={'ids': [(1, 32), (1, 64)]}")
+    load_cost_model(cost_model, detect_target())  # a wrong name costs no import
     if isinstance(model, str):
         loaded = load_model(model, inputs)
     elif inputs is None:
         raise SeercError(f"compiling a {type(model).__name__} needs its example tensors: seerc.compile(model, (x,))")
     else:
         loaded = from_module(model, tuple(inputs), type(model).__name__)
-    return compile_model(loaded.imported, CompileOptions(cost_model=cost_model, jobs=jobs))
+    options = CompileOptions(cost_model=cost_model, jobs=jobs)
+    if buckets is None:
+        return compile_model(loaded.imported, options)
+    from compiler.buckets import compile_buckets, load_buckets
+
+    models = load_buckets(loaded, model if isinstance(model, str) else None, buckets)
+    return compile_buckets(models, buckets, padding or {}, options)
 
 
 def predict(

@@ -54,6 +54,10 @@ def _emit(module: Any) -> Kernel:
     match schedule.algorithm:
         case "plain":
             return emit_plain(module, func.name.value)
+        case "transform":
+            from compiler.emit.transform import emit_transform
+
+            return emit_transform(module, schedule, func.name.value)
         case "row":
             return emit_row(read_region(module), schedule)
         case "winograd2" | "winograd4":

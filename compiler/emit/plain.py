@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from compiler.emit.kernel import Kernel
@@ -12,22 +13,26 @@ from passes.region.read import Argument, UnsupportedRegion, find_function, read_
 _STACK_BYTES = 16 << 10
 """Buffers up to this size live on the stack; larger ones are allocated and freed."""
 
-_PIPELINE = (
+DESTINATIONS = (
     "func.func(refback-generalize-tensor-concat,convert-elementwise-to-linalg)",
     "canonicalize",
     "cse",
     "eliminate-empty-tensors",
+)
+"""On tensors: ops on memory that is not a linalg op become one, and results are computed where they are stored."""
+
+BUFFERS = (
     "one-shot-bufferize{allow-return-allocs-from-loops=1}",
     "canonicalize",
     "cse",
     "func.func(buffer-hoisting,buffer-loop-hoisting)",
     f"func.func(promote-buffers-to-stack{{max-alloc-size-in-bytes={_STACK_BYTES}}})",
     "buffer-deallocation-pipeline",
-    "func.func(tm-tensor-to-loops)",
-    "func.func(convert-linalg-to-loops)",
-    "canonicalize",
-    "cse",
 )
+"""From tensors to memrefs."""
+
+LOOPS = ("func.func(tm-tensor-to-loops)", "func.func(convert-linalg-to-loops)", "canonicalize", "cse")
+"""From what is left of linalg on memrefs to loops."""
 
 
 def emit_plain(module: Any, name: str) -> Kernel:
@@ -35,16 +40,30 @@ def emit_plain(module: Any, name: str) -> Kernel:
 
     Arguments and results become strided memrefs. UnsupportedRegion with MLIR's diagnostic if a pass refuses an op.
     """
-    func = find_function(module)
+    made = on_memrefs(module, name)
+    try:
+        run_passes(made, DESTINATIONS + BUFFERS + LOOPS)
+    except ir.MLIRError as error:
+        raise UnsupportedRegion(f"{name}: the plain lowering failed: {diagnostic(error)}") from error
+    return Kernel(name, made)
+
+
+def on_memrefs(module: Any, name: str) -> Any:
+    """A module with the kernel's function: its arguments in memory, the region's body still on tensors."""
     made = ir.Module.create()
     with ir.InsertionPoint(made.body):
-        _Wrapper(func).write(name)
-    try:
-        PassManager.parse(f"builtin.module({','.join(_PIPELINE)})").run(made.operation)
-    except ir.MLIRError as error:
-        reason = next((str(d.message) for d in error.error_diagnostics), str(error).splitlines()[0])
-        raise UnsupportedRegion(f"{name}: the plain lowering failed: {reason}") from error
-    return Kernel(name, made)
+        _Wrapper(find_function(module)).write(name)
+    return made
+
+
+def run_passes(module: Any, passes: Sequence[str]) -> None:
+    """Runs module passes in place; ir.MLIRError if one fails."""
+    PassManager.parse(f"builtin.module({','.join(passes)})").run(module.operation)
+
+
+def diagnostic(error: ir.MLIRError) -> str:
+    """MLIR's first complaint."""
+    return next((str(d.message) for d in error.error_diagnostics), str(error).splitlines()[0])
 
 
 class _Wrapper:

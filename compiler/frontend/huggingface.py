@@ -9,7 +9,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from compiler.frontend.model import FrontendError, TensorSpec
+from compiler.frontend.model import FrontendError, TensorSpec, failure
 
 
 class Tokens(nn.Module):
@@ -53,17 +53,25 @@ def load_folder(folder: Path) -> tuple[Any, tuple[TensorSpec, ...]]:
     config._attn_implementation = "eager"
     if hasattr(config, "use_cache"):
         config.use_cache = False
+    try:
+        model = _build(kind, config, folder)
+    except FrontendError:
+        raise
+    except Exception as error:  # transformers' own checks, and safetensors' on the file
+        raise failure(f"{folder}: transformers cannot build {kind.__name__}", error) from error
+    return _wrapped(model.eval()), _default_inputs(config, model)
+
+
+def _build(kind: Any, config: Any, folder: Path) -> Any:
     if list(folder.glob("*.safetensors")):
-        model = kind.from_pretrained(
+        return kind.from_pretrained(
             folder, config=config, use_safetensors=True, local_files_only=True, dtype=torch.float32
         )
-    elif [*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")]:
+    if [*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")]:
         raise FrontendError(f"{folder}: holds pickled weights only; convert them to model.safetensors")
-    else:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            model = kind(config)
-    return _wrapped(model.eval()), _default_inputs(config, model)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return kind(config)
 
 
 def _model_class(config: Any, folder: Path) -> Any:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from compiler.frontend.model import Array, FrontendError, LoadedModel, TensorSpec
+from compiler.frontend.model import Array, FrontendError, LoadedModel, TensorSpec, failure
 from compiler.frontend.specs import examples, parse_specs
 
 KINDS = "zoo:NAME, package.module:factory, a Hugging Face folder, or a .pt2, .onnx or .mlir file"
@@ -22,7 +22,10 @@ def load_model(spec: str, inputs: Sequence[str] | None = None) -> LoadedModel:
     Raises FrontendError with one line that says what to do about it.
     """
     specs = parse_specs(inputs or ())
-    loaded = _resolver(spec)(spec, specs)
+    try:
+        loaded = _resolver(spec)(spec, specs)
+    except MemoryError as error:
+        raise failure(spec, error) from error
     imported = replace(loaded.imported, sources={"spec": spec, **loaded.imported.sources})
     return replace(loaded, imported=imported)
 
@@ -63,7 +66,7 @@ def _zoo(spec: str, specs: tuple[TensorSpec, ...]) -> LoadedModel:
     from compiler import zoo
 
     module, example = zoo.build(spec.removeprefix("zoo:"))
-    return from_module(module, _inputs_for(module, specs) if specs else example, spec.removeprefix("zoo:"))
+    return from_module(module, inputs_for(module, specs) if specs else example, spec.removeprefix("zoo:"))
 
 
 def _factory(spec: str, specs: tuple[TensorSpec, ...]) -> LoadedModel:
@@ -71,29 +74,41 @@ def _factory(spec: str, specs: tuple[TensorSpec, ...]) -> LoadedModel:
     import torch
 
     module_name, _, attribute = spec.partition(":")
-    try:
-        source = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise FrontendError(f"{spec}: {error}; is its folder on PYTHONPATH?") from None
+    source = _imported(spec, module_name)
     if not hasattr(source, attribute):
         near = difflib.get_close_matches(attribute, dir(source), n=1)
         raise FrontendError(f"{spec}: {module_name} has no {attribute!r}" + (f"; {near[0]}?" if near else ""))
-    made = getattr(source, attribute)()
-    module, example = made if isinstance(made, tuple) else (made, None)
+    try:
+        made = getattr(source, attribute)()
+    except Exception as error:  # whatever the user's code raises
+        raise failure(f"{spec}: the factory failed", error) from error
+    module, example = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
     if not isinstance(module, torch.nn.Module):
         raise FrontendError(f"{spec}: returned {type(module).__name__}, not a torch.nn.Module (and example tensors)")
     if specs:
-        example = _inputs_for(module, specs)
+        example = inputs_for(module, specs)
     if example is None:
         raise FrontendError(f"{spec}: returned no example inputs: give --input 1x3x224x224xf32 or the like")
+    example = (example,) if isinstance(example, torch.Tensor) else example
+    if not isinstance(example, list | tuple) or not all(isinstance(t, torch.Tensor) for t in example):
+        raise FrontendError(f"{spec}: the example inputs must be a tuple of tensors, got {example!r:.80}")
     return from_module(module, tuple(example), attribute)
+
+
+def _imported(spec: str, module_name: str) -> Any:
+    try:
+        return importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise FrontendError(f"{spec}: {error}; is its folder on PYTHONPATH?") from None
+    except Exception as error:  # whatever the user's code raises
+        raise failure(f"{spec}: {module_name} cannot be imported", error) from error
 
 
 def _folder(spec: str, specs: tuple[TensorSpec, ...]) -> LoadedModel:
     from compiler.frontend.huggingface import load_folder
 
     module, default = load_folder(Path(spec))
-    return from_module(module, _inputs_for(module, specs or default), Path(spec).resolve().name)
+    return from_module(module, inputs_for(module, specs or default), Path(spec).resolve().name)
 
 
 def _pt2(spec: str, specs: tuple[TensorSpec, ...]) -> LoadedModel:
@@ -154,7 +169,7 @@ def _tensors(arrays: Sequence[Array]) -> tuple[Any, ...]:
     return tuple(torch.from_numpy(a.copy()) for a in arrays)
 
 
-def _inputs_for(module: Any, specs: Sequence[TensorSpec]) -> tuple[Any, ...]:
+def inputs_for(module: Any, specs: Sequence[TensorSpec]) -> tuple[Any, ...]:
     """Example tensors in the order of `module.forward`, ids valid for its vocabulary."""
     accepted = list(inspect.signature(module.forward).parameters)
     named = [s for s in specs if not s.name.startswith("input") or s.name in accepted]

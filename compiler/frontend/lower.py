@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from compiler.frontend import outline, repairs
 from compiler.frontend.graph import WeightGraph
 from compiler.frontend.model import Array, FrontendError, TensorSpec
 from compiler.frontend.weights import extract_weights, tensor_spec
+from costmodel.files import write_atomically
 from passes.mlir import PassManager, ir, torch_dialect
 
 TO_LINALG = (
@@ -88,7 +90,7 @@ def lower_module(
             raise _failure(name, before, diagnostics, pipeline) from None
         finally:
             handler.detach()
-        foreign = repairs.find(module, *FOREIGN)
+        foreign = [op for op in repairs.find(module, *FOREIGN) if not op.name.endswith(".yield")]
         if foreign:
             reasons = [f"{op.location}: {op.name} has no lowering to linalg" for op in foreign]
             raise _failure(name, before, reasons, pipeline)
@@ -107,6 +109,17 @@ def _failure(name: str, before: str, diagnostics: list[str], pipeline: str) -> F
     """The error for a model without a lowering, with the IR that reproduces it saved beside the command."""
     digest = hashlib.sha256(before.encode()).hexdigest()[:12]
     path = Path(tempfile.gettempdir()) / f"seerc-{name.replace('/', '_')}-{digest}.mlir"
-    path.write_text(before)
-    first = diagnostics[0] if diagnostics else "the lowering failed without a diagnostic"
-    return FrontendError(f"{name}: {first}\nreproduce with: seerc opt {path} --pass-pipeline='{pipeline}'")
+    write_atomically(path, before)
+    first = _readable(diagnostics[0]) if diagnostics else "the lowering failed without a diagnostic"
+    return FrontendError(f"{name}: {first}; reproduce with: seerc opt {path} --pass-pipeline='{pipeline}'")
+
+
+def _readable(diagnostic: str) -> str:
+    """`model.py:4: torch.aten.foo has no lowering to linalg` where MLIR says it in a paragraph."""
+    place = re.match(r'loc\((?:callsite\()?"([^"]+)":(\d+):\d+.*?\): ', diagnostic)
+    where = f"{place[1]}:{place[2]}: " if place else ""
+    message = diagnostic[place.end() :] if place else diagnostic
+    op = re.search(r'torch\.operator.*?name = "([\w.]+)"', message) or re.search(
+        r"legalize operation '([\w.]+)'", message
+    )
+    return f"{where}{op[1]} has no lowering to linalg" if op else f"{where}{message.splitlines()[0]}"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +18,19 @@ Array = np.ndarray[Any, Any]
 
 class FrontendError(SeercError):
     """A model or a model spec that cannot be turned into linalg; the message is for the user."""
+
+
+def failure(what: str, error: Exception) -> FrontendError:
+    """The error for an exception of code that is not seerc's: `WHAT: KeyError: 'x' (model.py:12)`, in one line."""
+    text = str(error).strip()
+    if isinstance(error, MemoryError) or "can't allocate memory" in text or "not enough memory" in text:
+        wanted = re.search(r"allocate ([\d.]+ \w+)", text)
+        size = f" (asked for {wanted[1]} at once)" if wanted else ""
+        return FrontendError(f"{what}: out of memory{size}: use a smaller model, batch or sequence")
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    first = text.splitlines()[0] if text else "no message"
+    return FrontendError(f"{what}: {type(error).__name__}: {first}{place}")
 
 
 @dataclass(frozen=True)

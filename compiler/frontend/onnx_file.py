@@ -52,7 +52,10 @@ def _load(path: Path) -> Any:
     from google.protobuf.message import DecodeError
 
     try:
-        return onnx.load(str(path))
+        model = onnx.load(str(path))
+        if not model.opset_import:
+            raise FrontendError(f"{path}: not a readable ONNX model: it is empty")
+        return model
     except (OSError, DecodeError, onnx.checker.ValidationError) as error:
         raise FrontendError(f"{path}: not a readable ONNX model: {error}") from None
 

@@ -47,6 +47,8 @@ def examples(specs: Sequence[TensorSpec], integers_below: int = 2, seed: int = 0
 
 
 def _example(generator: np.random.Generator, spec: TensorSpec, below: int) -> Array:
+    if spec.dtype not in NUMPY:
+        raise FrontendError(f"input {spec.name} is {spec.dtype}, which NumPy lacks: give it another type")
     dtype = NUMPY[spec.dtype]
     if "mask" in spec.name and np.dtype(dtype).kind in "biu":
         return np.ones(spec.shape, dtype)

@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 from compiler.frontend import attention, decompositions, fold, recurrent, rewrites, views
 from compiler.frontend.graph import WeightGraph, from_exported
 from compiler.frontend.lower import lower_graph
-from compiler.frontend.model import FrontendError, ImportedModel
+from compiler.frontend.model import FrontendError, ImportedModel, failure
 
 PASSES = (
     rewrites.drop_assertions,
@@ -48,14 +48,16 @@ def import_module(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], nam
     except FrontendError:
         raise
     except Exception as error:  # torch.export raises whatever the model's own code raises
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise FrontendError(f"{name}: torch.export cannot trace the model: {type(error).__name__}: {reason}") from error
+        raise failure(f"{name}: torch.export cannot trace the model", error) from error
     return import_exported(program, name)
 
 
 def import_exported(program: ExportedProgram, name: str) -> ImportedModel:
     """Lowers an exported program with static shapes."""
-    graph = folded_graph(program)
+    try:
+        graph = folded_graph(program)
+    except (RuntimeError, MemoryError) as error:  # torch's: shapes that depend on data, no memory for a constant
+        raise failure(f"{name}: the exported graph cannot be simplified for static shapes", error) from error
     returned = next(n for n in graph.graph.nodes if n.op == "output").args[0]
     input_names = [str(n.target) for n in graph.inputs]
     lowered = lower_graph(graph, name)

@@ -20,8 +20,11 @@ def tensor_spec(name: str, type_: Any) -> TensorSpec:
     if not isinstance(type_, ir.RankedTensorType):
         raise FrontendError(f"{name}: {type_} is not a tensor")
     if not type_.has_static_shape:
-        raise FrontendError(f"{name}: {type_} has a dynamic shape; shapes must be static")
-    return TensorSpec(name, tuple(type_.shape), str(type_.element_type))
+        raise FrontendError(f"{name}: {type_} has a dynamic shape; shapes must be static: write the sizes")
+    element = str(type_.element_type)
+    if element not in NUMPY and element != "bf16":
+        raise FrontendError(f"{name}: {type_} has elements that seerc has no kernels for; known: {', '.join(NUMPY)}")
+    return TensorSpec(name, tuple(type_.shape), element)
 
 
 def extract_weights(

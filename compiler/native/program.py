@@ -60,19 +60,23 @@ class Program:
         return self.manifest.plan
 
     @staticmethod
-    def build(library: Path | str, weights: Iterable[Array], manifest: Manifest) -> Program:
+    def build(library: Path | str, weights: Iterable[Array] | Path, manifest: Manifest) -> Program:
         """A program in a temporary folder that lives as long as it.
 
         Args:
             library: the linked shared library; it is copied.
-            weights: the packed arrays in the order of `manifest.weights`, each of that shape; taken one at a time.
+            weights: the packed arrays in the order of `manifest.weights`, each of that shape, taken one at a time; or
+                the weights.bin of another program that has the same, which becomes this one's too.
             manifest: its weights come from `place_weights`; its `files` and `seerc` are filled in here.
         """
         holder = tempfile.TemporaryDirectory(prefix="seerc-program-")
         folder = Path(holder.name)
         try:
             shutil.copyfile(library, folder / LIBRARY)
-            _write_weights(folder / WEIGHTS, weights, manifest)
+            if isinstance(weights, Path):
+                os.link(weights, folder / WEIGHTS)
+            else:
+                _write_weights(folder / WEIGHTS, weights, manifest)
             files = {name: _fingerprint(folder / name) for name in (LIBRARY, WEIGHTS)}
             manifest = replace(manifest, files=files, seerc=_seerc_version())
             manifest.write(folder)

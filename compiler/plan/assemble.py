@@ -13,10 +13,12 @@ from compiler.emit.pack import pack_array
 from compiler.native.main import Call, Loop, Pointer
 from compiler.native.manifest import TensorSpec, WeightSpec, place_weights
 from compiler.plan.memory import assign_offsets, lifetimes
-from compiler.plan.steps import Buffer, KernelCall, LoopStep, Step, Steps, calls
+from compiler.plan.steps import KernelCall, LoopStep, Step, Steps, calls
 from compiler.plan.views import Place, span
 
 Array = np.ndarray[Any, Any]
+Sources = dict[tuple[str, Any], TensorSpec]
+"""(weight name, packing or None) and what the array is, in the order of the weights blob."""
 
 
 @dataclass(frozen=True)
@@ -44,16 +46,21 @@ class Assembly:
             yield _memory(weights[name]) if packing is None else pack_array(weights[name], packing)
 
 
-def assemble(planned: Steps, kernels: Mapping[str, KernelInfo], weights: Mapping[str, Array]) -> Assembly:
-    """Resolves the steps of a plan; `kernels` by workload key."""
-    return _Assembler(planned, kernels, weights).run()
+def assemble(
+    planned: Steps, kernels: Mapping[str, KernelInfo], weights: Mapping[str, Array], sources: Sources | None = None
+) -> Assembly:
+    """Resolves the steps of a plan; `kernels` by workload key.
+
+    Programs that share one weights blob give the same `sources`: each uses the arrays there and appends its own.
+    """
+    return _Assembler(planned, kernels, weights, {} if sources is None else sources).run()
 
 
 class _Assembler:
-    def __init__(self, planned: Steps, kernels: Mapping[str, KernelInfo], weights: Mapping[str, Array]) -> None:
-        self.planned, self.kernels, self.arrays = planned, kernels, weights
-        self.sources: dict[tuple[str, Any], int] = {}
-        self.specs: list[TensorSpec] = []
+    def __init__(
+        self, planned: Steps, kernels: Mapping[str, KernelInfo], weights: Mapping[str, Array], sources: Sources
+    ) -> None:
+        self.planned, self.kernels, self.arrays, self.sources = planned, kernels, weights, sources
         self.offsets: dict[str, int] = {}
         self.scratch: dict[int, str] = {}
 
@@ -62,8 +69,8 @@ class _Assembler:
         for call in calls(self.planned.steps):
             for number, place in enumerate(call.inputs):
                 self._register_weight(call, number, place)
-        placed = place_weights(self.specs)
-        self.weight_offsets = [spec.offset for spec in placed]
+        placed = place_weights(list(self.sources.values()))
+        self.weight_offsets = {key: spec.offset for key, spec in zip(self.sources, placed, strict=True)}
         steps = tuple(self._step(step) for step in self.planned.steps)
         return Assembly(steps, tuple(placed), self.workspace, tuple(self.sources))
 
@@ -88,8 +95,7 @@ class _Assembler:
             return
         key = self._weight_key(call, number, place)
         if key not in self.sources:
-            self.sources[key] = len(self.specs)
-            self.specs.append(self._weight_spec(key, buffer))
+            self.sources[key] = self._weight_spec(key)
 
     def _weight_key(self, call: KernelCall, number: int, place: Place) -> tuple[str, Any]:
         packing = self.kernels[call.workload].packing
@@ -98,11 +104,11 @@ class _Assembler:
             return name, None
         return name, replace(packing, argument=0, offset=packing.offset + place.offset)
 
-    def _weight_spec(self, key: tuple[str, Any], buffer: Buffer) -> TensorSpec:
+    def _weight_spec(self, key: tuple[str, Any]) -> TensorSpec:
         name, packing = key
         array = self.arrays[name]
         shape = _memory(array).shape if packing is None else packing.shape()
-        return TensorSpec(f"{name}#{len(self.specs)}", tuple(shape), _dtype(array))
+        return TensorSpec(f"{name}#{len(self.sources)}", tuple(shape), _dtype(array))
 
     def _step(self, step: Step) -> Call | Loop:
         if isinstance(step, LoopStep):
@@ -122,7 +128,7 @@ class _Assembler:
         if buffer.kind != "weight":
             return self._pointer(place)
         key = self._weight_key(call, number, place)
-        offset = self.weight_offsets[self.sources[key]]
+        offset = self.weight_offsets[key]
         if key[1] is None:
             offset += place.offset * buffer.itemsize
         return Pointer("weights", 0, offset)

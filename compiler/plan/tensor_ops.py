@@ -22,6 +22,8 @@ def groups(op: Any) -> list[list[int]]:
 
 def element_of(value: Any) -> str:
     """The element type of a tensor value; SeercError if no kernel could hold it."""
+    if not isinstance(value.type, ir.RankedTensorType):
+        raise SeercError(f"a scalar ({value.type}) is computed from tensors at {value.location}: keep it in a tensor")
     kind = str(ir.RankedTensorType(value.type).element_type)
     if kind not in BITS:
         raise SeercError(f"element type {kind} is not supported; supported: {', '.join(BITS)}")

@@ -6,7 +6,7 @@ import re
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-ALGORITHMS = ("direct", "row", "winograd2", "winograd4", "plain")
+ALGORITHMS = ("direct", "row", "winograd2", "winograd4", "plain", "transform")
 ORDERS = ("columns-rows", "rows-columns")
 
 
@@ -18,7 +18,8 @@ class Schedule:
     parallel dimension (columns), the rows along another. `row` puts the lanes along the reduced dimension (softmax,
     layer norm). `winograd2` and `winograd4` are F(2x2,3x3) and F(4x4,3x3); their batched matrix products use the same
     register tile.
-    `plain` is the lowering of upstream MLIR without tiling.
+    `plain` is the lowering of upstream MLIR without tiling; `transform` computes the register tiles of `direct` for any
+    linalg region by transform dialect scripts.
     """
 
     algorithm: str = "direct"

@@ -19,6 +19,10 @@ SPILL_SLACK = 4
 """Register tiles may need this many registers more than there are: the cost model shall see, and avoid, spills."""
 
 
+PARALLEL_POINTS = 1 << 15
+"""Loop iterations below which a kernel stays on one thread: some 5 us of vector work, the price of waking threads."""
+
+
 @dataclass(frozen=True)
 class VectorUnit:
     """What schedules need to know of a machine: f32 lanes of a vector register and the number of registers."""
@@ -65,6 +69,28 @@ def extents_of(region: Region, width: int, pack: bool) -> Extents:
 
 def heuristic(region: Region, unit: VectorUnit) -> Schedule:
     """A fixed choice that is good for most regions: what `--cost-model none` uses."""
+    return replace(_heuristic(region, unit), parallel=_worth_threads(region))
+
+
+def schedules(region: Region, unit: VectorUnit) -> list[Schedule]:
+    """Every schedule worth considering, without repeats, the heuristic's first."""
+    spaces = {
+        Family.ELEMENTWISE: _elementwise,
+        Family.ROW: _row,
+        Family.REDUCTION: _reduction,
+        Family.CONTRACTION: _contraction,
+    }
+    parallel = _worth_threads(region)
+    options = [replace(s, parallel=parallel) for s in spaces[family(region)](region, unit)]
+    return list(dict.fromkeys([heuristic(region, unit), *options]))
+
+
+def _worth_threads(region: Region) -> bool:
+    """Whether starting threads costs less than it saves: known from the size alone, as labels are of one thread."""
+    return prod(region.extents.values()) >= PARALLEL_POINTS
+
+
+def _heuristic(region: Region, unit: VectorUnit) -> Schedule:
     kind = family(region)
     if kind is Family.ROW:
         return Schedule("row", vector=_lanes(_reduced_extent(region), unit), vectors=2, pack=False)
@@ -77,28 +103,15 @@ def heuristic(region: Region, unit: VectorUnit) -> Schedule:
     if kind is Family.REDUCTION:
         return Schedule(vector=lanes, vectors=min(2, columns), rows=min(4, extents.rows), pack=False)
     vectors = min(2 if extents.rows > 2 else 4, columns)
-    return Schedule(
-        vector=lanes, vectors=vectors, rows=_balanced(extents.rows, (unit.registers - vectors - 2) // vectors)
-    )
-
-
-def schedules(region: Region, unit: VectorUnit) -> list[Schedule]:
-    """Every schedule worth considering, without repeats, the heuristic's first."""
-    kind = family(region)
-    spaces = {
-        Family.ELEMENTWISE: _elementwise,
-        Family.ROW: _row,
-        Family.REDUCTION: _reduction,
-        Family.CONTRACTION: _contraction,
-    }
-    return list(dict.fromkeys([heuristic(region, unit), *spaces[kind](region, unit)]))
+    rows = _balanced(extents.rows, (unit.registers - vectors - 2) // vectors)
+    return Schedule(vector=lanes, vectors=vectors, rows=rows)
 
 
 def _elementwise(region: Region, unit: VectorUnit) -> Iterator[Schedule]:
     columns = extents_of(region, unit.lanes, False).columns
-    for lanes, vectors, parallel in product(_lane_choices(columns, unit), (1, 2, 4), (True, False)):
+    for lanes, vectors in product(_lane_choices(columns, unit), (1, 2, 4)):
         if vectors == 1 or vectors * lanes <= columns:
-            yield Schedule(vector=lanes, vectors=vectors, parallel=parallel, pack=False)
+            yield Schedule(vector=lanes, vectors=vectors, pack=False)
 
 
 def _row(region: Region, unit: VectorUnit) -> Iterator[Schedule]:
