@@ -39,7 +39,7 @@ class _Child(SpawnProcess):
             script = sys.modules["__main__"]
             sys.modules["__main__"] = ModuleType("__main__")
             try:
-                return SpawnProcess._Popen(process_obj)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType]
+                return SpawnProcess._Popen(process_obj)
             finally:
                 sys.modules["__main__"] = script
 

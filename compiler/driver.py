@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import tempfile
 import time
 from collections import Counter
@@ -32,6 +33,7 @@ from compiler.plan.steps import Steps, calls
 from compiler.plan.trace import write_calls
 from compiler.target import detect_target, host_features
 from costmodel.errors import SeercError
+from costmodel.files import write_atomically
 from costmodel.protocol import CostModel, identity, load_cost_model
 from costmodel.target import Target
 from passes.fusion import Decide, fuse
@@ -52,6 +54,10 @@ class CompileOptions:
     cache: bool = True
     jobs: int = 0
     """Child processes that compile kernels; 0: one a CPU."""
+
+    def __post_init__(self) -> None:
+        if self.jobs < 0:
+            raise SeercError(f"jobs must be at least 1, or 0 for one a CPU, got {self.jobs}")
 
 
 @dataclass(frozen=True)
@@ -161,7 +167,7 @@ def _compile(
     made |= dict(zip(failed, compile_all([(k, again[k].candidate) for k in failed], cache, jobs), strict=True))
     for key, reason in fallbacks.items():
         log.warning("kernel %s: plain lowering: %s", key, reason)
-    kernels = {key: _require(key, result) for key, result in made.items()}
+    kernels = {key: _require(key, result, choices[key].candidate) for key, result in made.items()}
     return kernels, {**choices, **again}, fallbacks
 
 
@@ -170,10 +176,14 @@ def _plain(choice: Choice) -> Choice:
     return Choice(PLAIN, text, reason="its schedule did not compile")
 
 
-def _require(key: str, result: Compiled | SeercError) -> Compiled:
-    if isinstance(result, SeercError):
-        raise SeercError(f"kernel {key} cannot be compiled even by the plain lowering: {result}")
-    return result
+def _require(key: str, result: Compiled | SeercError, candidate: str) -> Compiled:
+    if not isinstance(result, SeercError):
+        return result
+    path = Path(tempfile.gettempdir()) / f"seerc-{key}.mlir"
+    write_atomically(path, re.sub(r"attributes \{[^{}]*seerc\.kind[^{}]*\} ", "", candidate))
+    raise SeercError(
+        f"kernel {key} cannot be compiled even by the plain lowering: {result}; reproduce with: seerc compile {path}"
+    )
 
 
 def build_program(model: ImportedModel, stages: Stages) -> Program:

@@ -88,7 +88,10 @@ def compile_all(candidates: Sequence[tuple[str, str]], cache: Cache | None, jobs
 
 def _lookup(cache: Cache | None, key: str) -> Compiled | None:
     content = cache.get(key) if cache is not None else None
-    return Compiled.from_bytes(content) if content is not None else None
+    try:
+        return Compiled.from_bytes(content) if content is not None else None
+    except (ValueError, KeyError, TypeError):  # another seerc wrote it: compile again and replace it
+        return None
 
 
 def _result(future: Any, name: str) -> Compiled | SeercError:

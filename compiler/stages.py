@@ -16,7 +16,6 @@ Modules of one text are separated by `// -----`, which `seerc opt --split-input-
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -117,8 +116,8 @@ def _library(model: ImportedModel, stages: Stages, folder: Path) -> list[Path]:
     program = build_program(model, stages)
     name = "".join(c if c.isalnum() or c in "-_." else "_" for c in model.name)
     library, weights = folder / f"{name}.so", folder / f"{name}.weights.bin"
-    shutil.copyfile(program.folder / LIBRARY, library)
-    shutil.copyfile(program.folder / WEIGHTS, weights)
+    write_atomically(library, (program.folder / LIBRARY).read_bytes())
+    write_atomically(weights, (program.folder / WEIGHTS).read_bytes())
     texts = {
         f"{name}.h": emit_header(name, program.manifest),
         f"{name}_example.c": emit_example(name, program.manifest),

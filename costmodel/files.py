@@ -15,7 +15,11 @@ def write_atomically(path: Path | str, data: str | bytes) -> None:
     """
     path = Path(path)
     raw = data.encode() if isinstance(data, str) else data
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        error.filename = str(path)  # the user never heard of the temporary one
+        raise
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(raw)

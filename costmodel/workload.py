@@ -311,6 +311,8 @@ def _result_types(statement: Statement) -> list[Tensor]:
     ]
     after = statement.items[marks[-1] + 1 :] if marks else []
     found = [parse_type(t.text, t.line) for t in _tokens(after) if t.kind == "shaped" or t.text in BITS]
+    if not found and ("true" in texts or "false" in texts):
+        found = [parse_type("i1", statement.line)]  # MLIR leaves the type of a boolean constant out
     if not found:
         raise SeercError(f"line {statement.line}: {statement.name} has no result type that can be read")
     if not any(t == "->" for t in texts) and len(found) > 1:

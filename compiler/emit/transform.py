@@ -11,10 +11,12 @@ from typing import Any
 
 from compiler.emit.kernel import Kernel
 from compiler.emit.plain import BUFFERS, DESTINATIONS, LOOPS, diagnostic, on_memrefs, run_passes
+from compiler.emit.transform_order import sort_dimensions
 from compiler.emit.transform_tiles import (
     inner_tile,
     is_static,
     lane_loop,
+    loop_order,
     may_vectorize,
     related_loops,
     row_loop,
@@ -22,7 +24,7 @@ from compiler.emit.transform_tiles import (
 )
 from passes.fusion.generic import Generic, is_contraction, walk
 from passes.mlir import apply_named_sequence, ir
-from passes.region.read import UnsupportedRegion
+from passes.region.read import UnsupportedRegion, find_function
 from passes.tiling.schedule import Schedule
 from torch_mlir.dialects.transform.interpreter import apply_named_sequence
 
@@ -30,6 +32,8 @@ ANY = "!transform.any_op"
 _CLEAN = ("func.func(linalg-generalize-named-ops)", "canonicalize", "cse")
 _PREPARE = (*DESTINATIONS, "func.func(linalg-generalize-named-ops)", "linalg-fold-unit-extent-dims", "canonicalize", "cse")
 
+_MOST_REWRITES = 200_000
+"""Rewrites after which a set of patterns counts as one that does not terminate, which fails the script."""
 _VECTOR_PATTERNS = (
     # Never these three in one set: cast_away_vector_leading_one_dim, transfer_permutation_patterns and
     # fold_tensor_subset_ops_into_vector_transfers do not terminate together.
@@ -51,7 +55,6 @@ _LOWER_PATTERNS = (
         "vector.transfer_to_scf max_transfer_rank = 1 full_unroll = true",
         "vector.lower_transfer max_transfer_rank = 1",
     ),
-    ("vector.lower_shape_cast", "vector.lower_broadcast"),
 )
 
 
@@ -62,6 +65,7 @@ def emit_transform(module: Any, schedule: Schedule, name: str) -> Kernel:
     """
     made = on_memrefs(module, name)
     try:
+        sort_dimensions(find_function(made))
         run_passes(made, _PREPARE)
         steps = _Steps(made, schedule)
         steps.tile_and_fuse()
@@ -69,7 +73,8 @@ def emit_transform(module: Any, schedule: Schedule, name: str) -> Kernel:
         steps.vectorize()
         run_passes(made, BUFFERS)
         steps.lower()
-        run_passes(made, ("func.func(scf-forall-to-parallel)", *LOOPS))
+        run_passes(made, ("func.func(scf-forall-to-parallel)", *LOOPS, "convert-vector-to-scf", "canonicalize", "cse"))
+        _own_buffers(made)
     except ir.MLIRError as error:
         raise UnsupportedRegion(f"{name}: the transform script failed: {diagnostic(error)}") from error
     return Kernel(name, made)
@@ -88,9 +93,15 @@ class _Steps:
         ops = [op for op in self._ops("linalg.generic") if is_static(op)]
         if not ops or not Generic.read(ops[-1]).sizes:
             return
+        self._order_loops(ops)
+        ops = [op for op in self._ops("linalg.generic") if is_static(op)]
         last, related = ops[-1], related_loops(ops[-1], ops)
         levels = self._levels(last, related)  # before attributes are set: an op's hash covers them
+        lane = lane_loop(Generic.read(last))
         for op, loops in related.items():
+            own = [loop for loop, d in loops.items() if d == lane]
+            if own:
+                op.attributes["seerc.lane"] = ir.IntegerAttr.get(ir.IndexType.get(), own[0])
             op.attributes["seerc.loops"] = ir.DenseI64ArrayAttr.get(sorted(loops.values()))
         last.attributes["seerc.last"] = ir.UnitAttr.get()
         for level in levels:
@@ -98,6 +109,18 @@ class _Steps:
                 self._tile(self._one("seerc.last"), level)
                 self._fuse({d for d, size in enumerate(level) if size})
         self._peel()
+
+    def _order_loops(self, ops: Sequence[Any]) -> None:
+        """Loops in the order in which the last op stores, so that the vectors of all ops have the same order."""
+        last = Generic.read(ops[-1])
+        stored = last.dims[-1] or ()
+        orders = [(op, loop_order(Generic.read(op), loops, stored)) for op, loops in related_loops(ops[-1], ops).items()]
+        for op, order in orders:
+            if order != sorted(order):
+                op.attributes["seerc.order"] = ir.UnitAttr.get()
+                line = f"%new = transform.structured.interchange %op iterator_interchange = {order} : ({ANY}) -> {ANY}"
+                self._apply([_match("%op", "seerc.order"), line])
+                self._forget("seerc.order")
 
     def _levels(self, last: Any, related: dict[Any, dict[int, int]]) -> list[list[int]]:
         """Tile sizes of the outer and the inner loops around `last`."""
@@ -262,6 +285,24 @@ class _Steps:
                 del op.attributes[key]
 
 
+def _own_buffers(module: Any) -> None:
+    """Stack buffers in the body of a parallel loop become heap buffers: OpenMP's lowering keeps scopes of one block."""
+    for loop in [op for op in walk(module.operation) if op.name == "scf.parallel"]:
+        body = loop.regions[0].blocks[0]
+        *_, end = body.operations
+        for op in [op for op in walk(loop) if op.name == "memref.alloca"]:
+            with ir.InsertionPoint.at_block_begin(body):
+                made = ir.Operation.create("memref.alloc", results=[op.results[0].type], attributes=_plain_sizes(op))
+            with ir.InsertionPoint(end):
+                ir.Operation.create("memref.dealloc", operands=[made.results[0]])
+            op.results[0].replace_all_uses_with(made.results[0])
+            op.erase()
+
+
+def _plain_sizes(op: Any) -> dict[str, Any]:
+    return {key: op.attributes[key] for key in ("operandSegmentSizes", "alignment") if key in op.attributes}
+
+
 def _match(handle: str, key: str | None, kind: str = ANY, name: str = "") -> str:
     what = f"attributes {{{key}}}" if key else f'ops{{["{name}"]}}'
     return f"{handle} = transform.structured.match {what} in %root : ({ANY}) -> {kind}"
@@ -269,7 +310,8 @@ def _match(handle: str, key: str | None, kind: str = ANY, name: str = "") -> str
 
 def _patterns(*names: str) -> str:
     body = "\n".join(f"transform.apply_patterns.{name}" for name in names)
-    return f"transform.apply_patterns to %root {{\n{body}\n}} : {ANY}"
+    limits = f"max_num_rewrites = {_MOST_REWRITES} : i64"
+    return f"transform.apply_patterns to %root {{\n{body}\n}} {{{limits}}} : {ANY}"
 
 
 def _feeds(op: Any, loop: Any) -> bool:

@@ -16,11 +16,13 @@ MOST_POINTS = 2048
 
 
 def is_static(op: Any) -> bool:
-    """Whether an op is a linalg.generic on tensors of static shapes that shows the trip count of every loop."""
+    """Whether an op is a linalg.generic on static shapes that shows every loop's trip count and whose tiles are slices."""
     shaped = [v.type for v in op.operands if isinstance(v.type, ir.ShapedType)]
     if op.name != "linalg.generic" or not all(isinstance(t, ir.RankedTensorType) and t.has_static_shape for t in shaped):
         return False
     maps = [ir.AffineMapAttr(a).value for a in op.attributes["indexing_maps"]]
+    if not all(_sliceable(e) for m in maps for e in m.results):
+        return False
     shown = {e.position for m in maps for e in m.results if isinstance(e, ir.AffineDimExpr)}
     return len(shown) == maps[0].n_dims
 
@@ -31,7 +33,13 @@ def may_vectorize(op: Any) -> bool:
 
 
 def lane_loop(generic: Generic) -> int | None:
-    """The loop along which most elements lie next to each other; a reduced one if the op is no contraction."""
+    """The loop along which most elements lie next to each other; a reduced one if the op is no contraction.
+
+    An op that is fused has `seerc.lane`: the loop that becomes the lanes of the op that it is fused into.
+    """
+    if "seerc.lane" in generic.op.attributes:
+        given = ir.IntegerAttr(generic.op.attributes["seerc.lane"]).value
+        return given if generic.sizes[given] > 1 else None
     free = [d for d, n in enumerate(generic.sizes) if n > 1 and (generic.parallel[d] or not is_contraction(generic))]
     return max(free, key=lambda d: (_contiguity(generic, d), d), default=None)
 
@@ -59,11 +67,31 @@ def inner_tile(generic: Generic, schedule: Schedule) -> list[int]:
         if row is not None:
             sizes[row] = schedule.rows
         if reduced:
-            step = reduced[0] if windowed(generic) else reduced[-1]
-            sizes[step] = max(schedule.unroll, 4) if windowed(generic) else schedule.unroll
+            sizes[_step_loop(generic, reduced)] = max(schedule.unroll, 4) if windowed(generic) else schedule.unroll
     else:
         sizes[lane] = 0
     return [0 if size >= n else size for size, n in zip(sizes, generic.sizes, strict=True)]
+
+
+def _step_loop(generic: Generic, reduced: Sequence[int]) -> int:
+    """The reduced loop of which a tile takes several steps: the longest that is no part of a window."""
+    alone = [d for d in reduced if all(dims is not None or d in _alone(m) for dims, m in zip(generic.dims, generic.maps, strict=True))]
+    return max(alone or reduced, key=lambda d: (generic.sizes[d], d))
+
+
+def _alone(map_: Any) -> set[int]:
+    inside = set().union(*(_terms_of(e) for e in map_.results if not isinstance(e, ir.AffineDimExpr)))
+    return set(range(map_.n_dims)) - inside
+
+
+def loop_order(generic: Generic, related: dict[int, int], rank: Sequence[int]) -> list[int]:
+    """The op's loops: parallel ones in the order that `rank` gives to the loops of the root, then the others."""
+    position = {d: i for i, d in enumerate(rank)}
+
+    def key(loop: int) -> tuple[bool, int, int]:
+        return not generic.parallel[loop], position.get(related.get(loop, -1), -1), loop
+
+    return sorted(range(len(generic.sizes)), key=key)
 
 
 def related_loops(root: Any, ops: Sequence[Any]) -> dict[Any, dict[int, int]]:
@@ -123,6 +151,15 @@ def _contiguity(generic: Generic, loop: int) -> float:
         weight = prod(shape(value))
         score += weight * (0.25 if not steps else 1.0 if steps == [1] else -1.0)
     return score
+
+
+def _sliceable(expr: Any) -> bool:
+    """Whether a tile of loops reads a contiguous piece: loops, positive multiples of them, and sums."""
+    if isinstance(expr, ir.AffineAddExpr):
+        return _sliceable(expr.lhs) and _sliceable(expr.rhs)
+    if isinstance(expr, ir.AffineMulExpr):
+        return _sliceable(expr.lhs) and isinstance(expr.rhs, ir.AffineConstantExpr) and expr.rhs.value > 0
+    return isinstance(expr, ir.AffineDimExpr | ir.AffineConstantExpr)
 
 
 def _plain(generic: Generic, loop: int) -> bool:

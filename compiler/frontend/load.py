@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -96,6 +97,11 @@ def _factory(spec: str, specs: tuple[TensorSpec, ...]) -> LoadedModel:
 
 
 def _imported(spec: str, module_name: str) -> Any:
+    """The module, which may also lie in the current folder."""
+    if module_name.endswith(".py"):
+        raise FrontendError(f"{spec}: name the module, not its file: {spec.replace('.py:', ':').replace('/', '.')}")
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)
     try:
         return importlib.import_module(module_name)
     except ModuleNotFoundError as error:

@@ -27,10 +27,15 @@ def failure(what: str, error: Exception) -> FrontendError:
         wanted = re.search(r"allocate ([\d.]+ \w+)", text)
         size = f" (asked for {wanted[1]} at once)" if wanted else ""
         return FrontendError(f"{what}: out of memory{size}: use a smaller model, batch or sequence")
-    frames = traceback.extract_tb(error.__traceback__)
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if _is_users(Path(f.filename))]
     place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     first = text.splitlines()[0] if text else "no message"
     return FrontendError(f"{what}: {type(error).__name__}: {first}{place}")
+
+
+def _is_users(path: Path) -> bool:
+    """Whether the user learns something from a line of this file."""
+    return path.is_file() and "torch" not in path.parts and Path(__file__).parent not in path.parents
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 from passes.mlir import arith, ir
 
-OGT, OLT, UGT, ULT = 2, 4, 9, 11  # arith.cmpf predicates
+OGT, OLT, ORDERED, UGT, ULT = 2, 4, 7, 9, 11  # arith.cmpf predicates
 
 
 def find(module: ir.Module, *prefixes: str) -> list[Any]:
@@ -34,6 +34,9 @@ def keep_nan(module: ir.Module) -> None:
         if predicate not in (OGT, OLT) or len(users) != 1 or users[0].operation.name != "arith.select":
             continue
         select = users[0].operation
+        if _is_index_of_maximum(op, select):
+            _keep_nan_index(op, select)
+            continue
         if list(select.operands)[1:] != list(op.operands):
             continue
         if not isinstance(op.operands[1].owner, ir.Block) and op.operands[1].owner.name == "arith.constant":
@@ -45,6 +48,26 @@ def keep_nan(module: ir.Module) -> None:
             select.results[0].replace_all_uses_with(build(*op.operands))
         select.erase()
         op.erase()
+
+
+def _is_index_of_maximum(compare: Any, select: Any) -> bool:
+    """Whether `select` yields the index beside the maximum or minimum that `compare` extends."""
+    block = compare.operands[0].owner
+    if not isinstance(block, ir.Block) or len(block.owner.results) != 2 or block.owner.name != "linalg.generic":
+        return False
+    value, index = list(block.arguments)[-2:]
+    kinds = str(block.owner.attributes["iterator_types"])
+    return "reduction" in kinds and compare.operands[1] == value and select.operands[2] == index
+
+
+def _keep_nan_index(compare: Any, select: Any) -> None:
+    """The first NaN is the largest and the smallest value of all, as in torch: a later one does not replace it."""
+    new, old = compare.operands
+    predicate = ir.IntegerAttr(compare.attributes["predicate"]).value
+    with ir.InsertionPoint(select), select.location:
+        beyond = arith.cmpf(UGT if predicate == OGT else ULT, new, old)
+        select.operands[0] = arith.andi(beyond, arith.cmpf(ORDERED, old, old))
+    compare.erase()
 
 
 def drop_asserts(module: ir.Module) -> None:

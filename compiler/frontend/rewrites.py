@@ -161,6 +161,14 @@ def scalars(weights: WeightGraph) -> None:
     weights.drop_dead()
 
 
+def equal_to_itself(weights: WeightGraph) -> None:
+    """`x == x` by way of `x != x`: torch-mlir folds the former to true, which it is not where x is NaN."""
+    for node in each(weights, aten.eq.Tensor):
+        x, other = node.args
+        if x is other and x.meta["val"].is_floating_point():
+            weights.replace(node, lambda call, x=x: call(aten.logical_not.default, call(aten.ne.Tensor, x, x)))
+
+
 def round_scalars(weights: WeightGraph) -> None:
     """Rounds float literals of f32 operations to f32, so that no f64 constant is left to be truncated at run time."""
     for node in weights.graph.nodes:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 
@@ -34,6 +37,7 @@ PASSES = (
     views.sink_views,
     views.merge_views,
     rewrites.drop_identities,
+    rewrites.equal_to_itself,
     rewrites.round_scalars,
     fold.fold,
     fold.share_constants,
@@ -43,13 +47,24 @@ PASSES = (
 def import_module(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], name: str) -> ImportedModel:
     """Exports `module` for the shapes of `inputs` and lowers it; raises FrontendError where that is not possible."""
     try:
-        with torch.no_grad():
+        with torch.no_grad(), _quiet():
             program = torch.export.export(module.eval(), inputs, strict=False)
     except FrontendError:
         raise
     except Exception as error:  # torch.export raises whatever the model's own code raises
         raise failure(f"{name}: torch.export cannot trace the model", error) from error
     return import_exported(program, name)
+
+
+@contextmanager
+def _quiet() -> Generator[None]:
+    """Without the traceback that torch logs beside the exception that it raises."""
+    log = logging.getLogger("torch._subclasses.fake_tensor")
+    disabled, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = disabled
 
 
 def import_exported(program: ExportedProgram, name: str) -> ImportedModel:

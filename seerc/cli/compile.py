@@ -3,6 +3,7 @@
 seerc compile zoo:minilm --verify --bench --report report.html
 seerc compile zoo:minilm -o build/minilm
 seerc compile zoo:mlp --emit asm
+seerc compile zoo:mlp -o build/mlp --bucket input=8x512 --bucket input=32x512
 
 MODEL is zoo:NAME, package.module:factory, a local Hugging Face folder, or a .pt2, .onnx or .mlir file. Without -o and
 --emit the program is compiled, timed kernel by kernel, and reported.
@@ -34,6 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("model", metavar="MODEL", help="what to compile; `seerc zoo` lists the built-in models")
     add("-o", dest="output", type=Path, metavar="OUT", help="save the program (or what --emit makes) there")
     add("--input", action="append", metavar="SPEC", help="an input like 1x128xi64 or ids=1x128xi64; once for each")
+    add("--bucket", action="append", metavar="SHAPES", help="input shapes like ids=1x32,mask=1x32; once a bucket")
+    add("--pad", action="append", metavar="NAME=VALUE", help="what fills an input up to its bucket; default: 0")
     add("--cost-model", default="default", metavar="NAME", help="default, none, analytic, a plugin, or a folder")
     add("--threads", type=int, metavar="N", help="for --verify and --bench; default: OMP_NUM_THREADS or one a CPU")
     add("--jobs", type=int, default=0, metavar="N", help="processes that compile kernels; default: one a CPU")
@@ -48,12 +51,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Import, compile, save, check, report."""
     from compiler.frontend.load import load_model
+    from compiler.target import detect_target
+    from costmodel.protocol import load_cost_model
 
     _check(args)
+    load_cost_model(args.cost_model, detect_target())  # a wrong name costs no import
     begin = time.perf_counter()
     with progress(f"importing {args.model}"):
         model = load_model(args.model, args.input)
     import_s = time.perf_counter() - begin
+    if args.bucket:
+        from seerc.cli.buckets import compile_in_buckets
+
+        return compile_in_buckets(args, model)
     return _compile(args, model, import_s) if args.emit is None or _measures(args) else _emit_only(args, model)
 
 
@@ -63,6 +73,10 @@ def _measures(args: argparse.Namespace) -> bool:
 
 def _check(args: argparse.Namespace) -> None:
     """What argparse cannot say."""
+    if args.bucket and (args.output is None or args.emit is not None or _measures(args)):
+        raise SeercError("--bucket saves a program: give -o FOLDER, and neither --emit, --verify, --bench nor --report")
+    if args.pad and not args.bucket:
+        raise SeercError("--pad goes with --bucket, which says the shapes to fill up to")
     if args.emit in ("obj", "so") and args.output is None:
         raise SeercError(f"--emit {args.emit} writes files: say where with -o FOLDER")
     if args.emit is not None and _measures(args) and args.output is None:

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from costmodel.errors import SeercError
 from seerc.cli.output import add_json_flag, report, table
 
 
@@ -58,6 +59,8 @@ def _collect(args: argparse.Namespace) -> int:
     from compiler.frontend.load import load_model
     from compiler.zoo import MODELS
 
+    _at_least("--per-workload", args.per_workload, 1)
+    _at_least("--jobs", args.jobs, 0)
     specs = args.models or [f"zoo:{name}" for name in MODELS]
     with Progress(console=Console(stderr=True)) as progress:
         models = [load_model(spec).imported for spec in progress.track(specs, description="importing")]
@@ -91,12 +94,18 @@ def _merge(args: argparse.Namespace) -> int:
 def _evaluate(args: argparse.Namespace) -> int:
     from costmodel.evaluate import evaluate
 
+    _at_least("--seeds", args.seeds, 1)
     result = evaluate(args.data, args.split, args.model, range(args.seeds), _tell)
     contestants = {args.model: result["metrics"], **result["baselines"]}
     rows = [(metric, *(_cell(c.get(metric)) for c in contestants.values())) for metric in result["metrics"]]
     title = f"{result['rows']} records of {result['workloads']} workloads, split {result['split']}"
     report(args, result, table(("metric", *contestants), rows, title))
     return 0
+
+
+def _at_least(flag: str, value: int, least: int) -> None:
+    if value < least:
+        raise SeercError(f"{flag} must be at least {least}, got {value}")
 
 
 def _tell(line: str) -> None:

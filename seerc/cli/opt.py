@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from costmodel.files import write_atomically
-from seerc.cli.output import add_json_flag, report, table
+from seerc.cli.output import add_json_flag, read_text, report, table
 
 if TYPE_CHECKING:
     from passes.registry import PassRegistry
@@ -55,7 +55,7 @@ def _transform(args: argparse.Namespace, registry: PassRegistry) -> None:
     from passes.runner import RunOptions, run_text
 
     pipeline = Pipeline.parse(args.pass_pipeline, registry)
-    text = sys.stdin.read() if args.file == "-" else Path(args.file).read_text(encoding="utf-8")
+    text = sys.stdin.read() if args.file == "-" else read_text(Path(args.file))
     loads = [word for file in args.load for word in ("--load", str(file))]
     options = RunOptions(
         print_ir_after_all=args.mlir_print_ir_after_all,

@@ -9,7 +9,10 @@ import sys
 import warnings
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TextIO
+
+from costmodel.errors import SeercError
 
 PACKAGES = ("seerc", "compiler", "passes", "costmodel", "ir_corpus")
 
@@ -57,6 +60,14 @@ def progress(text: str) -> Generator[None]:
 
     with Console(stderr=True).status(text):
         yield
+
+
+def read_text(path: Path) -> str:
+    """A text file; SeercError if it is none, OSError if it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise SeercError(f"{path} is not a text file: byte {error.start} is not UTF-8") from error
 
 
 def report(args: argparse.Namespace, data: Mapping[str, Any], *human: Any) -> None:

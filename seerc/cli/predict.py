@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from seerc.cli.output import add_json_flag, report, table
+from seerc.cli.output import add_json_flag, read_text, report, table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,10 +34,10 @@ def run(args: argparse.Namespace) -> int:
     for metric in args.metric or ():
         if metric not in METRICS:
             raise unknown_name("metric", metric, METRICS)
-    lines = args.schedules.read_text(encoding="utf-8").splitlines() if args.schedules else []
+    lines = read_text(args.schedules).splitlines() if args.schedules else []
     schedules = [line.strip() for line in lines if line.strip()]
     target = detect_target()
-    text = args.file.read_text(encoding="utf-8")
+    text = read_text(args.file)
     found = predict(text, cost_model=args.cost_model, target=target, metrics=args.metric, schedules=schedules)
     functions = [
         {

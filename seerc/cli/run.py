@@ -51,7 +51,7 @@ def _read(path: Path) -> dict[str, Any]:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except (ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise SeercError(f"{path} is no .npz file of plain arrays ({error}): write it with numpy.savez") from error
+        raise SeercError(f"{path} is no .npz file of plain arrays: write it with numpy.savez") from error
 
 
 def _matched(arrays: dict[str, Any], names: Sequence[str], path: Path) -> list[Any]:

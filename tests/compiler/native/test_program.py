@@ -217,7 +217,7 @@ def test_buckets_pad_cut_and_survive_saving(make_axpy: Callable[..., Program], t
     tensor = program(torch.ones(20), torch.ones(3, 20))[1]
     assert isinstance(tensor, torch.Tensor)
     assert tensor.shape == (3, 20)
-    with pytest.raises(SeercError, match=r"no bucket holds inputs of shapes \[65\], \[3, 65\]; the buckets: \[32\], \[3, 32\]; \[64\]"):
+    with pytest.raises(SeercError, match=r"no bucket holds inputs of shapes \[65\], \[3, 65\]"):
         program(np.ones(65, np.float32), np.ones((3, 65), np.float32))
 
 
