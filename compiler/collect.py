@@ -34,7 +34,7 @@ from costmodel.facts import facts
 from costmodel.record import RecordWriter, make_record
 from costmodel.target import Target
 from costmodel.workload import parse_workload
-from passes.region.read import UnsupportedRegion
+from passes.region.structure import UnsupportedRegion
 from passes.tiling.candidate import Template, read_template
 from passes.tiling.schedule import Schedule
 from passes.tiling.space import heuristic, schedules

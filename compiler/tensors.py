@@ -9,7 +9,7 @@ import numpy as np
 
 from compiler.kernels import Compiled
 from passes.mlir import context, ir
-from passes.region.read import find_function, read_arguments
+from passes.region.structure import find_function, read_arguments
 
 ALIGNMENT = 64
 _DTYPES = {"f32": "f4", "f64": "f8", "f16": "f2", "i64": "i8", "i32": "i4", "i16": "i2", "i8": "i1", "i1": "?"}

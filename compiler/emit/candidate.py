@@ -11,7 +11,8 @@ from compiler.emit.tile import emit_tile
 from compiler.native.lower import compile_object
 from costmodel.errors import SeercError
 from passes.mlir import context, ir
-from passes.region.read import UnsupportedRegion, find_function, read_region
+from passes.region.read import read_region
+from passes.region.structure import UnsupportedRegion, find_function
 from passes.tiling.schedule import Schedule
 
 

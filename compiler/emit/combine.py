@@ -7,7 +7,7 @@ from typing import Any
 from compiler.emit.builder import KernelBuilder
 from passes.mlir import ir
 from passes.region.expression import Accumulator, Apply, Expr, Reduction, walk
-from passes.region.read import UnsupportedRegion
+from passes.region.structure import UnsupportedRegion
 
 _FLOAT_NEUTRAL = {
     "arith.addf": 0.0,

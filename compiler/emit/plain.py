@@ -8,7 +8,7 @@ from typing import Any
 from compiler.emit.kernel import Kernel
 from passes.fusion.generic import clone
 from passes.mlir import PassManager, ir
-from passes.region.read import Argument, UnsupportedRegion, find_function, read_arguments
+from passes.region.structure import Argument, UnsupportedRegion, find_function, read_arguments
 
 _STACK_BYTES = 16 << 10
 """Buffers up to this size live on the stack; larger ones are allocated and freed."""

@@ -9,16 +9,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from compiler.emit.builder import KernelBuilder, Memo, Point
+from compiler.emit.builder import Point
 from compiler.emit.combine import across_lanes, combine, combine_all, combiner, flags, neutral
+from compiler.emit.evaluate import ExpressionBuilder, Memo
 from compiler.emit.kernel import Kernel
 from compiler.emit.nest import Nest
 from compiler.emit.sweep import Op, RowPlan, Sweep, plan_row
 from passes.mlir import ir
 from passes.region.expression import Accumulator, Apply, Constant, Expr, Load, Reduced, Reduction, walk
 from passes.region.linear import Linear
-from passes.region.read import Region, UnsupportedRegion
+from passes.region.read import Region
 from passes.region.rewrite import drop_unit_dims, merge_dims, roots, substitute
+from passes.region.structure import UnsupportedRegion
 from passes.tiling.schedule import Schedule
 
 ROW, ROW_TILE, ONE = "row", "row_tile", "one"
@@ -43,7 +45,7 @@ def emit_row(region: Region, schedule: Schedule) -> Kernel:
     region, extent = _split_rows(region, rows, schedule.rows)
     plan = plan_row(region, reduced, not resident)
     kinds = [(a.span(), a.type) for a in region.arguments]
-    b = KernelBuilder(region.name, [*kinds, (plan.scratch, ir.F32Type.get())])
+    b = ExpressionBuilder(region.name, [*kinds, (plan.scratch, ir.F32Type.get())])
     _Rows(b, region, plan, lane, reduced, lanes, width, extent).emit(schedule.parallel)
     return Kernel(region.name, b.finish(), None, plan.scratch * 4)
 
@@ -94,7 +96,7 @@ class _Rows:
 
     def __init__(
         self,
-        b: KernelBuilder,
+        b: ExpressionBuilder,
         region: Region,
         plan: RowPlan,
         lane: str,

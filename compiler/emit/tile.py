@@ -10,15 +10,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from compiler.emit.builder import KernelBuilder, Memo, Point
+from compiler.emit.builder import Point
+from compiler.emit.evaluate import ExpressionBuilder, Memo
 from compiler.emit.kernel import Kernel
 from compiler.emit.nest import Nest
 from compiler.emit.pack import emit_packing
 from passes.region.expression import Expr, Load
 from passes.region.linear import Linear
-from passes.region.read import Region, UnsupportedRegion
+from passes.region.read import Region
 from passes.region.rewrite import rewrite, substitute
 from passes.region.roles import LANE, PANEL, Loops, split_columns
+from passes.region.structure import UnsupportedRegion
 from passes.tiling.schedule import Schedule
 
 ROW, ROW_TILE, ROW_BLOCK, ROW_STEP = "row", "row_tile", "row_block", "row_step"
@@ -36,7 +38,7 @@ def emit_tile(region: Region, schedule: Schedule) -> Kernel:
     kind = kinds[packing.argument][1] if packing is not None else kinds[0][1]
     if packing is not None and ahead:
         kinds[packing.argument] = (packing.elements(), kind)
-    b = KernelBuilder(region.name, [*kinds, (scratch, kind)])
+    b = ExpressionBuilder(region.name, [*kinds, (scratch, kind)])
     if packing is not None and scratch:
         emit_packing(b, packing, len(kinds), kind, schedule.vector, schedule.parallel)
         loops = replace(loops, region=_redirect(loops.region, packing.argument, len(kinds)))
@@ -55,7 +57,7 @@ def _redirect(region: Region, argument: int, target: int) -> Region:
 class _Tiles:
     """The loops over tiles. A tile's shape is static: `last` names the tiled dimensions that are at their remainder."""
 
-    def __init__(self, b: KernelBuilder, loops: Loops, schedule: Schedule) -> None:
+    def __init__(self, b: ExpressionBuilder, loops: Loops, schedule: Schedule) -> None:
         self.b, self.schedule = b, schedule
         extents = loops.region.extents
         self.columns = loops.columns

@@ -24,7 +24,7 @@ from compiler.emit.transform_tiles import (
 )
 from passes.fusion.generic import Generic, is_contraction, walk
 from passes.mlir import apply_named_sequence, ir
-from passes.region.read import UnsupportedRegion, find_function
+from passes.region.structure import UnsupportedRegion, find_function
 from passes.tiling.schedule import Schedule
 from torch_mlir.dialects.transform.interpreter import apply_named_sequence
 

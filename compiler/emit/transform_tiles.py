@@ -18,7 +18,9 @@ MOST_POINTS = 2048
 def is_static(op: Any) -> bool:
     """Whether an op is a linalg.generic on static shapes that shows every loop's trip count and whose tiles are slices."""
     shaped = [v.type for v in op.operands if isinstance(v.type, ir.ShapedType)]
-    if op.name != "linalg.generic" or not all(isinstance(t, ir.RankedTensorType) and t.has_static_shape for t in shaped):
+    if op.name != "linalg.generic" or not all(
+        isinstance(t, ir.RankedTensorType) and t.has_static_shape for t in shaped
+    ):
         return False
     maps = [ir.AffineMapAttr(a).value for a in op.attributes["indexing_maps"]]
     if not all(_sliceable(e) for m in maps for e in m.results):
@@ -139,7 +141,9 @@ def _through(user: Any, number: int, op: Any, found: dict[Any, dict[int, int]]) 
         return None
     used, made = Generic.read(user).maps[number], Generic.read(op).maps[-1]
     pairs = zip(used.results, made.results, strict=True)
-    loops = {p.position: u.position for u, p in pairs if isinstance(u, ir.AffineDimExpr) and isinstance(p, ir.AffineDimExpr)}
+    loops = {
+        p.position: u.position for u, p in pairs if isinstance(u, ir.AffineDimExpr) and isinstance(p, ir.AffineDimExpr)
+    }
     return {p: found[user][u] for p, u in loops.items() if u in found[user]}
 
 

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
-from compiler.emit.builder import KernelBuilder, Memo, Point
+from compiler.emit.builder import Point
+from compiler.emit.evaluate import ExpressionBuilder, Memo
 from compiler.emit.kernel import Kernel
 from compiler.emit.winograd_plan import (
     BLOCK,
@@ -34,7 +35,8 @@ from compiler.emit.winograd_transforms import transform_input, transform_output
 from passes.mlir import ir
 from passes.region.expression import Expr
 from passes.region.linear import Linear
-from passes.region.read import Region, UnsupportedRegion
+from passes.region.read import Region
+from passes.region.structure import UnsupportedRegion
 from passes.region.winograd import match_winograd
 from passes.tiling.schedule import Schedule
 
@@ -49,13 +51,13 @@ def emit_winograd(region: Region, schedule: Schedule) -> Kernel:
     sizes = [(a.span(), a.type) for a in region.arguments]
     kind = shape.source.type
     sizes[plan.packing.argument] = (plan.packing.elements(), kind)
-    b = KernelBuilder(region.name, [*sizes, (plan.scratch, kind)])
+    b = ExpressionBuilder(region.name, [*sizes, (plan.scratch, kind)])
     _Winograd(b, plan, schedule).emit()
     return Kernel(region.name, b.finish(), plan.packing, 4 * plan.scratch)
 
 
 class _Winograd:
-    def __init__(self, b: KernelBuilder, plan: WinogradPlan, schedule: Schedule) -> None:
+    def __init__(self, b: ExpressionBuilder, plan: WinogradPlan, schedule: Schedule) -> None:
         self.b, self.plan, self.schedule = b, plan, schedule
         self.lanes, self.kind = plan.lanes, plan.shape.source.type
         self.vector = b.vector_type(self.lanes, self.kind)

@@ -35,7 +35,7 @@ from compiler.plan.workload import copy_text, fill_text, name_workload, region_t
 from costmodel.errors import SeercError
 from passes.mlir import ir
 from passes.region.linear import row_major
-from passes.region.read import shape_of
+from passes.region.structure import shape_of
 
 Shape = Sequence[int]
 

@@ -9,7 +9,7 @@ from typing import Any
 from compiler.plan.views import Place, drop_dims, extract_slice
 from costmodel.errors import SeercError
 from passes.mlir import ir
-from passes.region.read import shape_of
+from passes.region.structure import shape_of
 
 BITS = {"i1": 8, "i8": 8, "f16": 16, "bf16": 16, "i16": 16, "f32": 32, "i32": 32, "f64": 64, "i64": 64, "index": 64}
 _DYNAMIC = -(2**63)

@@ -8,7 +8,7 @@ from typing import Any
 from compiler.plan.views import permuted_strides
 from passes.mlir import ir
 from passes.region.linear import Linear, apply_map
-from passes.region.read import find_root, indexing_maps
+from passes.region.structure import find_root, indexing_maps
 
 
 class Windows:

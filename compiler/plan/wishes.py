@@ -11,7 +11,7 @@ from compiler.plan.tensor_ops import concat_parts, groups, slice_place
 from compiler.plan.views import Place, collapse_strides, contiguous, expand_strides, extract_slice, transpose
 from passes.mlir import ir
 from passes.region.linear import row_major
-from passes.region.read import shape_of
+from passes.region.structure import shape_of
 
 
 class Joins(Protocol):

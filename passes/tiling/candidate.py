@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from passes.mlir import context, ir
-from passes.region.read import Region, UnsupportedRegion, find_function, find_root, read_region
+from passes.region.read import Region, read_region
+from passes.region.structure import UnsupportedRegion, find_function, find_root
 from passes.tiling.schedule import Schedule
 
 _PLACEHOLDER = Schedule("plain")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from passes.region.read import UnsupportedRegion
+from passes.region.structure import UnsupportedRegion
 from passes.tiling.candidate import Template, read_template
 from passes.tiling.schedule import Schedule
 from passes.tiling.space import VectorUnit, heuristic, schedules

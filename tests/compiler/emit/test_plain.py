@@ -9,7 +9,7 @@ import pytest
 
 from compiler.emit.candidate import build_candidate, emit_candidate
 from costmodel.errors import SeercError
-from passes.region.read import UnsupportedRegion
+from passes.region.structure import UnsupportedRegion
 from tests.compiler.emit.harness import Tensor, close, filled, generic, module, run, schedule
 
 Array = np.ndarray[Any, Any]

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from compiler.emit.candidate import emit_candidate
-from passes.region.read import UnsupportedRegion
+from passes.region.structure import UnsupportedRegion
 from passes.tiling.schedule import Schedule
 from tests.compiler.emit.harness import Tensor, close, filled, generic, module, run, schedule
 

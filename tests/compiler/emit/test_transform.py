@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from compiler.emit.candidate import emit_candidate
-from passes.region.read import UnsupportedRegion
+from passes.region.structure import UnsupportedRegion
 from passes.tiling.schedule import Schedule
 from tests.compiler.emit.harness import Tensor, close, filled, generic, module, run, schedule
 

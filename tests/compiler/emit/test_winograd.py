@@ -18,7 +18,8 @@ from compiler.emit.pack import pack_array
 from compiler.native.openmp import load_openmp
 from passes.mlir import context, ir
 from passes.region.linear import row_major
-from passes.region.read import UnsupportedRegion, read_region
+from passes.region.read import read_region
+from passes.region.structure import UnsupportedRegion
 from passes.region.winograd import match_winograd
 from passes.tiling.schedule import Schedule
 from tests.compiler.emit.harness import Tensor, compiled, filled, generic, module
