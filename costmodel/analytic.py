@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from costmodel.candidates import as_predictions, gather, group_candidates
 from costmodel.facts import GROUPS, KINDS, OP_CYCLES, Facts
 from costmodel.protocol import METRICS, Prediction
-from costmodel.schedules import ALGORITHMS, ORDERS, Array, Schedules
+from costmodel.schedules import ORDERS, Array, Schedules
 from costmodel.target import Target
 
 LATENCY_UNITS = 8.0

@@ -6,7 +6,7 @@ built and applied step by step, so that each sees the shapes that the step befor
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from compiler.emit.kernel import Kernel
@@ -26,17 +26,14 @@ from passes.fusion.generic import Generic, is_contraction, walk
 from passes.mlir import apply_named_sequence, ir
 from passes.region.structure import UnsupportedRegion, find_function
 from passes.tiling.schedule import Schedule
-from torch_mlir.dialects.transform.interpreter import apply_named_sequence
 
 ANY = "!transform.any_op"
 _CLEAN = ("func.func(linalg-generalize-named-ops)", "canonicalize", "cse")
-_PREPARE = (*DESTINATIONS, "func.func(linalg-generalize-named-ops)", "linalg-fold-unit-extent-dims", "canonicalize", "cse")
+_PREPARE = (*DESTINATIONS, _CLEAN[0], "linalg-fold-unit-extent-dims", "canonicalize", "cse")
 
-_MOST_REWRITES = 200_000
-"""Rewrites after which a set of patterns counts as one that does not terminate, which fails the script."""
 _VECTOR_PATTERNS = (
-    # Never these three in one set: cast_away_vector_leading_one_dim, transfer_permutation_patterns and
-    # fold_tensor_subset_ops_into_vector_transfers do not terminate together.
+    # Sets that do not terminate: cast_away_vector_leading_one_dim, transfer_permutation_patterns and
+    # fold_tensor_subset_ops_into_vector_transfers together; lower_shape_cast with lower_broadcast and canonicalization.
     ("vector.reduction_to_contract", "vector.transfer_permutation_patterns"),
     ("vector.cast_away_vector_leading_one_dim",),
     ("tensor.fold_tensor_subset_ops_into_vector_transfers",),
@@ -49,6 +46,7 @@ _LOWER_PATTERNS = (
         "vector.lower_outerproduct",
     ),
     ('vector.reorder_multi_reduction_dims lowering_strategy = "innerreduction"',),
+    ('vector.multi_reduction_flattening lowering_strategy = "innerreduction"',),
     ('vector.multi_reduction_unrolling lowering_strategy = "innerreduction"',),
     ("vector.transfer_permutation_patterns",),
     (
@@ -114,8 +112,9 @@ class _Steps:
         """Loops in the order in which the last op stores, so that the vectors of all ops have the same order."""
         last = Generic.read(ops[-1])
         stored = last.dims[-1] or ()
-        orders = [(op, loop_order(Generic.read(op), loops, stored)) for op, loops in related_loops(ops[-1], ops).items()]
-        for op, order in orders:
+        related = related_loops(ops[-1], ops)
+        orders = [loop_order(Generic.read(op), loops, stored) for op, loops in related.items()]
+        for op, order in zip(list(related), orders, strict=True):
             if order != sorted(order):
                 op.attributes["seerc.order"] = ir.UnitAttr.get()
                 line = f"%new = transform.structured.interchange %op iterator_interchange = {order} : ({ANY}) -> {ANY}"
@@ -157,13 +156,15 @@ class _Steps:
         lines = [_match("%op", "seerc.tile")]
         target, outer = "%op", ""
         if any(threads):
-            lines.append(f"%in, %all = transform.structured.tile_using_forall %op tile_sizes {threads} : ({ANY}) -> ({ANY}, {ANY})")
+            tile = f"transform.structured.tile_using_forall %op tile_sizes {threads}"
+            lines.append(f"%in, %all = {tile} : ({ANY}) -> ({ANY}, {ANY})")
             target, outer = "%in", "%all"
             sizes = [0 if t else s for s, t in zip(sizes, threads, strict=True)]
         count = sum(s > 0 for s in sizes)
         if count:
             kinds = ", ".join([ANY] * (count + 1))
-            lines.append(f"%tiled, %loops:{count} = transform.structured.tile_using_for {target} tile_sizes {list(sizes)} : ({ANY}) -> ({kinds})")
+            tile = f"transform.structured.tile_using_for {target} tile_sizes {list(sizes)}"
+            lines.append(f"%tiled, %loops:{count} = {tile} : ({ANY}) -> ({kinds})")
             outer = outer or "%loops#0"
         lines.append(f'transform.annotate {outer} "seerc.loop" : {ANY}')
         self._apply(lines)
@@ -180,7 +181,8 @@ class _Steps:
             lines = [
                 _match("%op", "seerc.fuse"),
                 _match("%loop", "seerc.loop"),
-                f"%in, %new = transform.structured.fuse_into_containing_op %op into %loop : ({ANY}, {ANY}) -> ({ANY}, {ANY})",
+                "%in, %new = transform.structured.fuse_into_containing_op %op into %loop "
+                f": ({ANY}, {ANY}) -> ({ANY}, {ANY})",
             ]
             self._apply(lines)
             self._forget("seerc.fuse")
@@ -217,8 +219,10 @@ class _Steps:
     def _split_lanes(self) -> None:
         """Reductions along the lanes: a vector of partial results, combined at the end."""
         for op in self._ops("linalg.generic"):
-            if is_static(op) and (lane := _long_lane(Generic.read(op), self.schedule)) is not None:
-                sizes = [self.schedule.vector * self.schedule.vectors if d == lane else 0 for d in range(len(Generic.read(op).sizes))]
+            generic = Generic.read(op)
+            if is_static(op) and (lane := _long_lane(generic, self.schedule)) is not None:
+                width = self.schedule.vector * self.schedule.vectors
+                sizes = [width if d == lane else 0 for d in range(len(generic.sizes))]
                 op.attributes["seerc.tile"] = ir.UnitAttr.get()
                 line = (
                     f"%fill, %part, %sum, %loop = transform.structured.tile_reduction_using_for %op "
@@ -310,8 +314,7 @@ def _match(handle: str, key: str | None, kind: str = ANY, name: str = "") -> str
 
 def _patterns(*names: str) -> str:
     body = "\n".join(f"transform.apply_patterns.{name}" for name in names)
-    limits = f"max_num_rewrites = {_MOST_REWRITES} : i64"
-    return f"transform.apply_patterns to %root {{\n{body}\n}} {{{limits}}} : {ANY}"
+    return f"transform.apply_patterns to %root {{\n{body}\n}} : {ANY}"
 
 
 def _feeds(op: Any, loop: Any) -> bool:
@@ -335,10 +338,9 @@ def _loops_of(op: Any) -> set[int]:
 
 
 def _has_remainder(loop: Any) -> bool:
-    bounds = [_constant(v) for v in list(loop.operands)[:3]]
-    if None in bounds:
+    low, high, step = [_constant(v) for v in list(loop.operands)[:3]]
+    if low is None or high is None or step is None:
         return False
-    low, high, step = bounds
     return high - low > step and (high - low) % step != 0
 
 

@@ -1,4 +1,4 @@
-"""Which loops of a structured op become vector lanes, register rows and unit steps: what transform scripts are given."""
+"""Which loops of a structured op become vector lanes, register rows and unit steps: the numbers of the scripts."""
 
 from __future__ import annotations
 
@@ -16,11 +16,9 @@ MOST_POINTS = 2048
 
 
 def is_static(op: Any) -> bool:
-    """Whether an op is a linalg.generic on static shapes that shows every loop's trip count and whose tiles are slices."""
-    shaped = [v.type for v in op.operands if isinstance(v.type, ir.ShapedType)]
-    if op.name != "linalg.generic" or not all(
-        isinstance(t, ir.RankedTensorType) and t.has_static_shape for t in shaped
-    ):
+    """Whether an op is a linalg.generic on static shapes whose trip counts all show and whose tiles are slices."""
+    kinds = [v.type for v in op.operands if isinstance(v.type, ir.ShapedType)]
+    if op.name != "linalg.generic" or not all(isinstance(k, ir.RankedTensorType) and k.has_static_shape for k in kinds):
         return False
     maps = [ir.AffineMapAttr(a).value for a in op.attributes["indexing_maps"]]
     if not all(_sliceable(e) for m in maps for e in m.results):
@@ -30,8 +28,15 @@ def is_static(op: Any) -> bool:
 
 
 def may_vectorize(op: Any) -> bool:
-    """Whether an op is small enough to become vector operations as a whole."""
-    return is_static(op) and 1 < prod(Generic.read(op).sizes) <= MOST_POINTS
+    """Whether an op is small enough to become vector operations as a whole, and is right if it does.
+
+    Not if it reads or makes i1 (vectors of it are packed bits in memory, scalars are bytes) or gathers.
+    """
+    if not is_static(op):
+        return False
+    generic = Generic.read(op)
+    bits = any(str(getattr(v.type, "element_type", v.type)) == "i1" for v in generic.operands)
+    return not bits and not generic.gathers and 1 < prod(generic.sizes) <= MOST_POINTS
 
 
 def lane_loop(generic: Generic) -> int | None:
@@ -77,7 +82,7 @@ def inner_tile(generic: Generic, schedule: Schedule) -> list[int]:
 
 def _step_loop(generic: Generic, reduced: Sequence[int]) -> int:
     """The reduced loop of which a tile takes several steps: the longest that is no part of a window."""
-    alone = [d for d in reduced if all(dims is not None or d in _alone(m) for dims, m in zip(generic.dims, generic.maps, strict=True))]
+    alone = [d for d in reduced if all(d in _alone(m) for m in generic.maps)]
     return max(alone or reduced, key=lambda d: (generic.sizes[d], d))
 
 
@@ -141,10 +146,8 @@ def _through(user: Any, number: int, op: Any, found: dict[Any, dict[int, int]]) 
         return None
     used, made = Generic.read(user).maps[number], Generic.read(op).maps[-1]
     pairs = zip(used.results, made.results, strict=True)
-    loops = {
-        p.position: u.position for u, p in pairs if isinstance(u, ir.AffineDimExpr) and isinstance(p, ir.AffineDimExpr)
-    }
-    return {p: found[user][u] for p, u in loops.items() if u in found[user]}
+    dims = [(p, u) for u, p in pairs if isinstance(u, ir.AffineDimExpr) and isinstance(p, ir.AffineDimExpr)]
+    return {p.position: found[user][u.position] for p, u in dims if u.position in found[user]}
 
 
 def _contiguity(generic: Generic, loop: int) -> float:

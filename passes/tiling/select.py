@@ -16,7 +16,7 @@ PLAIN = Schedule("plain", vector=1, pack=False, parallel=False)
 
 @dataclass(frozen=True)
 class Choice:
-    """The schedule of one workload, its candidate text, and why: predictions by metric, or the reason for `plain`."""
+    """The schedule of one workload, its candidate text, and why: predictions by metric, or why no emitter reads it."""
 
     schedule: Schedule
     candidate: str
@@ -32,14 +32,21 @@ def choose(workload: str, unit: VectorUnit, cost_model: Any, target: Any) -> Cho
     """
     template = read_template(workload)
     if template.region is None:
-        return Choice(PLAIN, template.candidate(PLAIN), reason=template.reason)
+        return _without_region(template, unit, template.reason)
     try:
         options = [heuristic(template.region, unit)] if cost_model is None else schedules(template.region, unit)
     except (UnsupportedRegion, ValueError) as error:
-        return Choice(PLAIN, template.candidate(PLAIN), reason=str(error))
+        return _without_region(template, unit, str(error))
     if cost_model is None:
         return Choice(options[0], template.candidate(options[0]))
     return _best(template, options, cost_model, target)
+
+
+def _without_region(template: Template, unit: VectorUnit, reason: str) -> Choice:
+    """What no emitter reads: transform scripts if it has a structured op, else the plain lowering."""
+    structured = "linalg.generic" in template.workload
+    schedule = Schedule("transform", vector=unit.lanes, rows=4, pack=False, parallel=False) if structured else PLAIN
+    return Choice(schedule, template.candidate(schedule), reason=reason)
 
 
 def _best(template: Template, options: Sequence[Schedule], cost_model: Any, target: Any) -> Choice:

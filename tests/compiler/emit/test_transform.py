@@ -1,4 +1,4 @@
-"""The transform dialect path: contractions, convolutions, rows, chains and what only the plain lowering could compute."""
+"""The transform dialect path: contractions, convolutions, rows, chains and what only `plain` computed before."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import pytest
 from compiler.emit.candidate import emit_candidate
 from passes.region.structure import UnsupportedRegion
 from passes.tiling.schedule import Schedule
+from passes.tiling.select import choose
+from passes.tiling.space import VectorUnit
 from tests.compiler.emit.harness import Tensor, close, filled, generic, module, run, schedule
 
 Array = np.ndarray[Any, Any]
@@ -92,9 +94,7 @@ def test_batched_matmul(n: int) -> None:
     a, b, c = Tensor((3, 10, 12), strides=(12, 36, 1)), Tensor((3, 12, n)), Tensor((3, 10, n), strides=(n, 3 * n, 1))
     ins = [("%0", a, "d0, d1, d3"), ("%1", b, "d0, d3, d2")]
     body = filled("%f", c, "0.0") + generic("%r", ins, ("%f", c, "d0, d1, d2"), "pppr", MULTIPLY_ADD, True)
-    text = module(
-        [a, b], [c], body + f"return %r : {c.type}", transform(vector=16, vectors=1, rows=4), "contraction"
-    )
+    text = module([a, b], [c], body + f"return %r : {c.type}", transform(vector=16, vectors=1, rows=4), "contraction")
     x, y = numbers(3, 10, 12), numbers(3, 12, n)
     close(run(text, x, y)[0], x.astype(np.float64) @ y)
     assert "vector.fma" in emitted(text)
@@ -271,3 +271,47 @@ def test_what_mlir_refuses_is_unsupported() -> None:
     )
     with pytest.raises(UnsupportedRegion, match="kernel: the transform script failed: "):
         emit_candidate(text)
+
+
+def test_offered_where_no_emitter_reads_the_region() -> None:
+    """Before the plain lowering, which keeps what has no structured op."""
+    x, y = Tensor((4, 20)), Tensor((4, 20))
+    body = filled("%f", y, "0.0") + generic(
+        "%r", [("%0", x, "d0, 19 - d1")], ("%f", y, "d0, d1"), "pp", "%s = math.exp %a0 : f32\nyield %s", True
+    )
+    shuffled = (
+        body + f"%t = tensor.collapse_shape %r [[0, 1]] : {y.type} into tensor<80xf32>\nreturn %t : tensor<80xf32>"
+    )
+    unit = VectorUnit(lanes=8)
+    structured = choose(module([x], [Tensor((80,))], shuffled, schedule(), "plain"), unit, None, None)
+    assert (structured.schedule.algorithm, structured.schedule.vector) == ("transform", 8)
+    assert "reshape" in structured.reason
+    values = numbers(4, 20)
+    close(run(structured.candidate, values)[0], np.exp(values.astype(np.float64))[:, ::-1].reshape(80))
+    bare = choose(module([x], [x], f"return %0 : {x.type}", schedule(), "plain"), unit, None, None)
+    assert bare.schedule.algorithm == "plain"
+
+
+def test_gathers_stay_loops() -> None:
+    ids, table, out = Tensor((3, 21), "i64"), Tensor((40,)), Tensor((3, 21))
+    look_up = f"%i = arith.index_cast %a0 : i64 to index\n%v = tensor.extract %1[%i] : {table.type}\nyield %v"
+    body = f"%e = tensor.empty() : {out.type}\n"
+    body += generic("%r", [("%0", ids, "d0, d1")], ("%e", out, "d0, d1"), "pp", look_up, root=True)
+    text = module([ids, table], [out], body + f"return %r : {out.type}", transform(vector=8))
+    number, values = np.random.default_rng(0).integers(0, 40, (3, 21)), numbers(40)
+    close(run(text, number, values)[0], values[number], 0)
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_pooling(last: bool) -> None:
+    """Windows that no operand but the input has: its reduction keeps several vectors at once."""
+    x = numbers(2, 11, 9, 10)
+    image = Tensor(x.shape, strides=(990, 1, 110, 11) if last else None)
+    out, window = Tensor((2, 11, 4, 5), strides=(220, 1, 55, 11) if last else None), Tensor((3, 2))
+    body = filled("%w", window, "0.0") + filled("%f", out, "0xFF800000") + generic(
+        "%r", [("%0", image, "d0, d1, d2 * 2 + d4, d3 * 2 + d5"), ("%w_e", window, "d4, d5")],
+        ("%f", out, "d0, d1, d2, d3"), "pppprr", "%s = arith.maximumf %a0, %o : f32\nyield %s", True,
+    )  # fmt: skip
+    text = module([image], [out], body + f"return %r : {out.type}", transform(vector=8, rows=2), "reduction")
+    windows = np.lib.stride_tricks.sliding_window_view(x, (3, 2), (2, 3))[:, :, ::2, ::2]
+    close(run(text, x)[0], windows.max((4, 5)), 0)
