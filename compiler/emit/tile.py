@@ -18,7 +18,7 @@ from compiler.emit.pack import emit_packing
 from passes.region.expression import Expr, Load
 from passes.region.linear import Linear
 from passes.region.read import Region
-from passes.region.rewrite import rewrite, substitute
+from passes.region.rewrite import rewrite, stores_reduced, substitute
 from passes.region.roles import LANE, PANEL, Loops, split_columns
 from passes.region.structure import UnsupportedRegion
 from passes.tiling.schedule import Schedule
@@ -30,6 +30,8 @@ def emit_tile(region: Region, schedule: Schedule) -> Kernel:
     """The kernel of a region with at most one reduction; UnsupportedRegion otherwise."""
     if len(region.reductions) > 1:
         raise UnsupportedRegion(f"{region.name}: {len(region.reductions)} reductions do not fit the direct schedule")
+    if stores_reduced(region):
+        raise UnsupportedRegion(f"{region.name}: a result along the reduced dimension does not fit the direct schedule")
     loops = split_columns(region, schedule.vector * schedule.vectors, schedule.pack)
     packing = loops.packing
     ahead = packing is not None and region.arguments[packing.argument].constant

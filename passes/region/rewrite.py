@@ -100,3 +100,9 @@ def drop_unit_dims(region: Region) -> Region:
     """Loops of one iteration removed."""
     unit = {d: Linear() for d, n in region.extents.items() if n == 1}
     return substitute(region, unit, {d: n for d, n in region.extents.items() if n != 1}) if unit else region
+
+
+def stores_reduced(region: Region) -> bool:
+    """Whether a result runs along a reduced dimension (softmax): it needs a loop after the reduction's."""
+    reduced = {d for r in region.reductions for d in r.dims}
+    return any(reduced & store.address.dims() for store in region.stores)

@@ -10,7 +10,7 @@ from math import prod
 
 from passes.region.expression import Load, walk
 from passes.region.read import Region
-from passes.region.rewrite import drop_unit_dims, merge_dims
+from passes.region.rewrite import drop_unit_dims, merge_dims, stores_reduced
 from passes.region.roles import find_roles, split_columns
 from passes.region.winograd import match_winograd
 from passes.tiling.schedule import Schedule
@@ -53,7 +53,7 @@ def family(region: Region) -> Family:
     """The family of a region that the emitters can express."""
     if not region.reductions:
         return Family.ELEMENTWISE
-    if len(region.reductions) > 1:
+    if len(region.reductions) > 1 or stores_reduced(region):
         return Family.ROW
     if find_roles(drop_unit_dims(region)).packable is not None:
         return Family.CONTRACTION
