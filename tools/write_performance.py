@@ -72,6 +72,22 @@ def compile_table() -> str:
     return _table(head, rows)
 
 
+def cost_table() -> str:
+    """The models of `seerc cost eval` beside each other."""
+    found = json.loads((RESULTS / "cost-eval-unseen-networks.json").read_text())
+    models = {"boosted (the default's recipe)": found["metrics"], **found["baselines"]}
+    names = ["top1", "top5", "kendall_tau", "mape", "regret1_median", "regret1_p95", "coverage90"]
+    names += ["registers_rmse_range", "registers_within_one", "spills_rmse_range", "utilisation_rmse_range"]
+    names += ["worse_than_heuristic", "speedup_over_heuristic"]
+    rows = [[name, *(_value(metrics, name) for metrics in models.values())] for name in names]
+    return _table(["metric", *models], rows)
+
+
+def _value(metrics: dict[str, Any], name: str) -> str:
+    found = metrics.get(name)
+    return f"{found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})" if found else "-"
+
+
 def _table(head: list[str], rows: list[list[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -82,6 +98,7 @@ TABLES = {
     "zoo-2": lambda: zoo_table("zoo-2.jsonl"),
     "gemm": gemm_table,
     "compile": compile_table,
+    "cost": cost_table,
 }
 
 
