@@ -7,16 +7,20 @@ model did not see. Training and prediction use one thread and a fixed seed, so t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from costmodel.artefact import check_target, save_artefact
 from costmodel.candidates import as_predictions, group_candidates
 from costmodel.dataset import Dataset
 from costmodel.errors import SeercError
-from costmodel.features import feature_matrix
+from costmodel.features import FEATURE_VERSION, feature_matrix, feature_names
+from costmodel.learner import Predicted
 from costmodel.protocol import Prediction
 from costmodel.schedules import Array
 from costmodel.target import Target
@@ -60,23 +64,23 @@ class BoostedModel:
     boosters: dict[str, xgboost.Booster]
     margins: dict[str, tuple[float, float]]
     """Residual quantiles (low, high) of each metric, in the space that it is learned in."""
-    target: Target
-    """The kind of machine that it was trained for."""
+    targets: tuple[Target, ...]
+    """The kinds of machine that it was trained for."""
     options: BoostedOptions = field(default_factory=BoostedOptions)
-    name: str = "boosted"
+    name: str = "xgboost"
 
     def predict(
         self, candidates: Sequence[str], target: Target, metrics: Sequence[str] | None = None
     ) -> list[Prediction]:
         """See `costmodel.protocol.CostModel.predict`."""
-        self.check(target)
+        check_target(self.name, list(self.targets), target)
         groups = group_candidates(candidates)
         matrix, prior = feature_matrix(groups, len(candidates), [target] * len(groups))
-        values, low, high = self.predict_arrays(matrix, prior, target, metrics)
+        values, low, high = self.predict_arrays(matrix, prior, metrics)
         return list[Prediction](as_predictions(values, low, high, len(candidates)))
 
     def predict_arrays(
-        self, matrix: Array, prior: dict[str, Array], target: Target, metrics: Sequence[str] | None = None
+        self, matrix: Array, prior: dict[str, Array], metrics: Sequence[str] | None = None
     ) -> tuple[dict[str, Array], dict[str, Array], dict[str, Array]]:
         """(values, low, high) by metric, from `feature_matrix`."""
         wanted = [
@@ -99,18 +103,69 @@ class BoostedModel:
                     del table["latency_ns"]
         return values, low, high
 
-    def check(self, target: Target) -> None:
-        """SeercError unless the target is of the kind that the model was trained for."""
-        made = self.target
-        if target.isa != made.isa:
-            raise SeercError(
-                f"cost model {self.name} was trained for ISA {made.isa}, the target {target.name} has {target.isa}"
-            )
-        if target.vector_bytes != made.vector_bytes:
-            raise SeercError(
-                f"cost model {self.name} was trained for vectors of {made.vector_bytes} bytes, "
-                f"the target {target.name} has {target.vector_bytes}; train one with `seerc cost train`"
-            )
+    def predict_dataset(self, data: Dataset) -> Predicted:
+        """See `costmodel.learner.Trained`."""
+        return Predicted(*self.predict_arrays(data.matrix, data.prior))
+
+    def save(self, folder: Path, card: str, extra: dict[str, Any]) -> None:
+        """See `costmodel.learner.Trained`."""
+        config = {
+            "model": "xgboost",
+            "feature_version": FEATURE_VERSION,
+            "features": list(feature_names()),
+            "targets": [json.loads(t.to_json()) for t in self.targets],
+            "options": asdict(self.options),
+            "margins": self.margins,
+        }
+        save_artefact(folder, {**config, **extra}, booster_files(self.boosters), card)
+
+
+@dataclass(frozen=True)
+class BoostedLearner:
+    """The learner of `BoostedModel`."""
+
+    options: BoostedOptions = field(default_factory=BoostedOptions)
+    name: str = "xgboost"
+
+    def fit(self, data: Dataset, seed: int = 0) -> BoostedModel:
+        """See `costmodel.learner.Learner`."""
+        return fit(data, replace(self.options, seed=seed))
+
+
+def load(config: dict[str, Any], files: dict[str, bytes]) -> BoostedModel:
+    """The model of an artefact's configuration and files; SeercError if its features are not today's."""
+    name = str(config["name"])
+    check_features(name, config)
+    margins = {k: (float(v[0]), float(v[1])) for k, v in config["margins"].items()}
+    targets = tuple(Target.from_json(json.dumps(t)) for t in config["targets"])
+    return BoostedModel(read_boosters(files), margins, targets, BoostedOptions(**config["options"]), name)
+
+
+def check_features(name: str, config: dict[str, Any]) -> None:
+    """SeercError unless an artefact's feature columns are those that this seerc computes."""
+    if config["feature_version"] != FEATURE_VERSION or config["features"] != list(feature_names()):
+        raise SeercError(
+            f"cost model {name}: its features (feature version {config['feature_version']}) are not those of this "
+            f"seerc ({FEATURE_VERSION}); train the model again"
+        )
+
+
+def booster_files(boosters: Mapping[str, xgboost.Booster]) -> dict[str, bytes]:
+    """One `model-METRIC.ubj` a booster."""
+    return {f"model-{metric}.ubj": bytes(booster.save_raw("ubj")) for metric, booster in boosters.items()}
+
+
+def read_boosters(files: Mapping[str, bytes]) -> dict[str, xgboost.Booster]:
+    """What `booster_files` wrote."""
+    import xgboost
+
+    found: dict[str, xgboost.Booster] = {}
+    for name, content in files.items():
+        if name.endswith(".ubj"):
+            booster = xgboost.Booster()
+            booster.load_model(bytearray(content))
+            found[name.removeprefix("model-").removesuffix(".ubj")] = booster
+    return found
 
 
 def fit(data: Dataset, options: BoostedOptions | None = None) -> BoostedModel:
@@ -133,7 +188,7 @@ def fit(data: Dataset, options: BoostedOptions | None = None) -> BoostedModel:
         margins[metric] = _margins(rows, label, weight, trees, options)
     if "latency_ns" not in boosters:
         raise SeercError(f"{len(data.matrix)} records are too few to train on: at least 20 successful ones are needed")
-    return BoostedModel(boosters, margins, data.target, options)
+    return BoostedModel(boosters, margins, data.targets, options)
 
 
 def from_metric(metric: str, measured: Array, prior: dict[str, Array]) -> Array:

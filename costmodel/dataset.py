@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from costmodel.features import feature_matrix
 from costmodel.protocol import METRICS
 from costmodel.schedules import Array
 from costmodel.target import Target
+from costmodel.text import join_candidate
 from costmodel.workload import parse_workload
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class Dataset:
     """n measured candidates; every array has n rows. Failed records are left out."""
 
     matrix: Array
+    """`features.feature_names()`, one column each."""
     prior: dict[str, Array]
     """Analytic estimates by metric and term."""
     measured: dict[str, Array]
@@ -41,9 +42,17 @@ class Dataset:
     """Index into `facts.KINDS` (the last for a kind of its own)."""
     weight: Array
     """Occurrences of the row's workload over all networks, at least 1."""
+    spread: Array
+    """(90th - 10th percentile) / median of the latency's repeats; NaN where it was not taken."""
     heuristic: NDArray[np.bool_]
-    target: Target
+    machines: NDArray[np.int64]
+    """Index into `targets`."""
+    schedules: NDArray[np.object_]
+    """The schedule attribute's text."""
+    targets: tuple[Target, ...]
     hashes: tuple[str, ...]
+    texts: tuple[str, ...]
+    """Canonical text of each workload, without schedule."""
     networks: tuple[tuple[str, ...], ...]
     """Networks of each workload."""
     shapes: tuple[tuple[int, ...], ...]
@@ -62,6 +71,20 @@ class Dataset:
             else:
                 changed[f.name] = value[rows] if isinstance(value, np.ndarray) else value
         return Dataset(**changed)
+
+    @property
+    def target(self) -> Target:
+        """The target of most rows."""
+        return self.targets[int(np.bincount(self.machines).argmax())]
+
+    @property
+    def tasks(self) -> NDArray[np.int64]:
+        """What a choice is made for: an index of each row's workload on its target."""
+        return np.unique(self.workloads * len(self.targets) + self.machines, return_inverse=True)[1]
+
+    def candidates(self) -> list[str]:
+        """The text of every row: what a cost model reads."""
+        return [join_candidate(self.texts[w], s) for w, s in zip(self.workloads, self.schedules, strict=True)]
 
     @property
     def groups(self) -> NDArray[np.int64]:
@@ -90,7 +113,7 @@ def load_dataset(table: pa.Table) -> Dataset:
     first = {r["workload_hash"]: r for r in reversed(rows)}
     matrix, prior, kinds = _features(rows, texts, targets)
     workload_rows = np.array([index[h] for h in order], dtype=np.int64)
-    counts = Counter(r["target"] for r in rows)
+    names = list(targets)
     return Dataset(
         matrix,
         prior,
@@ -99,9 +122,13 @@ def load_dataset(table: pa.Table) -> Dataset:
         workload_rows,
         kinds,
         np.array([float(max(1, sum(r["occurrences"] or ()))) for r in rows]),
+        np.array([np.nan if r["latency_spread"] is None else r["latency_spread"] for r in rows], dtype=np.float64),
         np.array([bool(r["heuristic"]) for r in rows]),
-        targets[counts.most_common(1)[0][0]],
+        np.array([names.index(r["target"]) for r in rows], dtype=np.int64),
+        np.array([r["schedule"] for r in rows], dtype=object),
+        tuple(targets.values()),
         tuple(hashes),
+        tuple(first[h]["workload"] for h in hashes),
         tuple(tuple(first[h]["networks"] or ()) for h in hashes),
         tuple(_shape(first[h]["workload"]) for h in hashes),
     )

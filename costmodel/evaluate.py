@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from costmodel.analytic import AnalyticModel
-from costmodel.boosted import BoostedModel, BoostedOptions, fit
+from costmodel.analytic_learner import AnalyticLearner
 from costmodel.dataset import Dataset, load_dataset
+from costmodel.learner import Learner, Predicted
 from costmodel.record import read_table
-from costmodel.score import Predicted, by_workload, choice_metrics, score
+from costmodel.score import by_task, choice_metrics, score
 from costmodel.split import split
-from costmodel.train import calibrate, recipe
+from costmodel.train import recipe
 
 SHUFFLES = 20
 
@@ -23,7 +23,7 @@ SHUFFLES = 20
 def evaluate(
     data: Path | str | Dataset,
     split_name: str = "unseen-networks",
-    model: str | Path = "boosted",
+    model: str | Path = "xgboost",
     seeds: Sequence[int] = range(5),
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
@@ -32,17 +32,17 @@ def evaluate(
     Args:
         data: a dataset folder or file, or a loaded dataset.
         split_name: a name of `split.SPLITS`.
-        model: `boosted`, `analytic`, `default`, or an artefact folder: its recipe is trained on each training side,
-            since the artefact itself may have seen the test side.
+        model: an architecture, `default`, or an artefact folder: its recipe is trained on each training side, since
+            the artefact itself may have seen the test side.
         seeds: one split and training each; `low` and `high` are the extremes over them.
         progress: told a line for every seed.
     """
     dataset = data if isinstance(data, Dataset) else load_dataset(read_table(data))
-    options = recipe(model)
+    architecture = recipe(model)
     found: dict[str, list[dict[str, float]]] = {}
     for seed in seeds:
         train_rows, test_rows = split(dataset, split_name, seed)
-        scores = _contest(dataset.take(train_rows), dataset.take(test_rows), options, seed)
+        scores = _contest(dataset.take(train_rows), dataset.take(test_rows), architecture, seed)
         for name, values in scores.items():
             found.setdefault(name, []).append(values)
         if progress:
@@ -57,20 +57,12 @@ def evaluate(
     }
 
 
-def predicted_by(model: BoostedModel | AnalyticModel, test: Dataset) -> Predicted:
-    """A model's predictions for the rows of a dataset."""
-    if isinstance(model, BoostedModel):
-        return Predicted(*model.predict_arrays(test.matrix, test.prior, test.target))
-    values = model.correct(test.prior, test.kinds)
-    bounds = {m: model.interval(m, v) for m, v in values.items()}
-    return Predicted(values, {m: b[0] for m, b in bounds.items()}, {m: b[1] for m, b in bounds.items()})
-
-
-def _contest(train: Dataset, test: Dataset, options: BoostedOptions | None, seed: int) -> dict[str, dict[str, float]]:
-    analytic = calibrate(train)
-    model = analytic if options is None else fit(train, options)
-    out = {"model": score(predicted_by(model, test), test), "analytic": score(predicted_by(analytic, test), test)}
-    heuristic = np.array([_flagged(test, rows) for rows in by_workload(test)])
+def _contest(train: Dataset, test: Dataset, architecture: Learner, seed: int) -> dict[str, dict[str, float]]:
+    out = {
+        "model": score(architecture.fit(train, seed).predict_dataset(test), test),
+        "analytic": score(AnalyticLearner().fit(train).predict_dataset(test), test),
+    }
+    heuristic = np.array([_flagged(test, rows) for rows in by_task(test)])
     if (heuristic >= 0).all():
         out["heuristic"] = choice_metrics(heuristic, test)
     return {**out, "random": _random(test, seed)}

@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.dataset import Dataset
+from costmodel.learner import Predicted
 from costmodel.schedules import Array
 
 NOISE = 0.02
 """A choice counts as worse than another if it is slower by more than this."""
 
 
-@dataclass(frozen=True)
-class Predicted:
-    """Predictions for all rows of a dataset, by metric; intervals where the model gives them."""
-
-    values: dict[str, Array]
-    low: dict[str, Array] = field(default_factory=dict[str, Array])
-    high: dict[str, Array] = field(default_factory=dict[str, Array])
-
-
 def score(predicted: Predicted, test: Dataset) -> dict[str, float]:
     """All metrics of `seerc cost eval` for one test set."""
-    out = {**_ranking(predicted.values["latency_ns"], test), **choice_metrics(choose(predicted, test), test)}
+    out = {**_ranking(predicted.ranking, test), **choice_metrics(choose(predicted, test), test)}
     measured, guess = test.measured["latency_ns"], predicted.values["latency_ns"]
     out["mape"] = float(np.mean(np.abs(guess - measured) / measured))
     if "latency_ns" in predicted.low:
@@ -40,20 +31,21 @@ def score(predicted: Predicted, test: Dataset) -> dict[str, float]:
 
 def choose(predicted: Predicted, test: Dataset) -> NDArray[np.int64]:
     """Row that each workload's smallest predicted latency stands in."""
-    guess = predicted.values["latency_ns"]
-    return np.array([rows[np.argmin(guess[rows])] for rows in by_workload(test)], dtype=np.int64)
+    guess = predicted.ranking
+    return np.array([rows[np.argmin(guess[rows])] for rows in by_task(test)], dtype=np.int64)
 
 
-def by_workload(data: Dataset) -> Iterator[NDArray[np.int64]]:
-    """Row indices of each workload."""
-    order = np.argsort(data.workloads, kind="stable")
-    yield from np.split(order, np.flatnonzero(np.diff(data.workloads[order])) + 1)
+def by_task(data: Dataset) -> Iterator[NDArray[np.int64]]:
+    """Row indices of each workload on each target."""
+    tasks = data.tasks
+    order = np.argsort(tasks, kind="stable")
+    yield from np.split(order, np.flatnonzero(np.diff(tasks[order])) + 1)
 
 
 def choice_metrics(chosen: NDArray[np.int64], test: Dataset) -> dict[str, float]:
     """Top-1 score, regret and comparison with the heuristic of one chosen row a workload."""
     latency = test.measured["latency_ns"]
-    groups = list(by_workload(test))
+    groups = list(by_task(test))
     best = np.array([latency[rows].min() for rows in groups])
     weight = np.array([test.weight[rows[0]] for rows in groups])
     taken = latency[chosen]
@@ -79,7 +71,7 @@ def _ranking(guess: Array, test: Dataset) -> dict[str, float]:
     """Top-5 score as TenSet defines it, and the mean Kendall tau over workloads of at least five candidates."""
     latency = test.measured["latency_ns"]
     best, five, taus = 0.0, 0.0, list[float]()
-    for rows in by_workload(test):
+    for rows in by_task(test):
         weight = test.weight[rows[0]]
         best += weight * latency[rows].min()
         five += weight * latency[rows[np.argsort(guess[rows], kind="stable")[:5]]].min()

@@ -10,18 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from costmodel.artefact import load_artefact, save_artefact
-from costmodel.boosted import BoostedModel, BoostedOptions, fit
+from costmodel.analytic_learner import AnalyticLearner
+from costmodel.artefact import load_artefact
+from costmodel.boosted import BoostedLearner, BoostedModel, BoostedOptions, fit
 from costmodel.dataset import Dataset, load_dataset
 from costmodel.errors import SeercError
-from costmodel.evaluate import evaluate, predicted_by
+from costmodel.evaluate import evaluate
 from costmodel.protocol import METRICS, CostModel, load_cost_model
 from costmodel.record import Record, RecordWriter, to_table
 from costmodel.score import score
 from costmodel.split import SPLITS, split
 from costmodel.target import Target
 from costmodel.text import join_candidate
-from costmodel.train import calibrate, train
+from costmodel.train import train
 
 OPTIONS = BoostedOptions(trees=120, other_trees=100, depth=5, folds=3)
 
@@ -57,8 +58,8 @@ def test_held_out_networks_are_unseen(dataset: Dataset) -> None:
 def test_learned_model_beats_the_mean_and_the_analytic_prior(dataset: Dataset) -> None:
     train_rows, test_rows = split(dataset, "unseen-networks", 1)
     known, test = dataset.take(train_rows), dataset.take(test_rows)
-    found = score(predicted_by(fit(known, OPTIONS), test), test)
-    analytic = score(predicted_by(calibrate(known), test), test)
+    found = score(fit(known, OPTIONS).predict_dataset(test), test)
+    analytic = score(AnalyticLearner().fit(known).predict_dataset(test), test)
     latency = test.measured["latency_ns"]
     mean = np.exp(np.log(known.measured["latency_ns"]).mean())
     assert found["mape"] < 0.2 * np.mean(np.abs(mean - latency) / latency)
@@ -75,7 +76,7 @@ def test_labels_shuffled_between_rows_teach_nothing(dataset: Dataset) -> None:
     known, test = dataset.take(train_rows), dataset.take(test_rows)
     order = np.random.default_rng(0).permutation(len(known))
     noise = replace(known, measured={k: v[order] for k, v in known.measured.items()})
-    honest, shuffled = (score(predicted_by(fit(d, OPTIONS), test), test) for d in (known, noise))
+    honest, shuffled = (score(fit(d, OPTIONS).predict_dataset(test), test) for d in (known, noise))
     assert shuffled["kendall_tau"] < honest["kendall_tau"] - 0.2
 
 
@@ -112,12 +113,12 @@ def candidates(matmul: Callable[..., str], schedule: Callable[..., str]) -> list
 def test_artefact_round_trip_is_bit_identical(
     model: BoostedModel, tmp_path: Path, target: Target, matmul: Callable[..., str], schedule: Callable[..., str]
 ) -> None:
-    save_artefact(model, tmp_path / "made", "# card\n")
+    model.save(tmp_path / "made", "# card\n", {})
     texts = candidates(matmul, schedule)
     loaded = load_cost_model(tmp_path / "made", target)
     assert isinstance(loaded, CostModel)
     assert loaded.predict(texts, target) == model.predict(texts, target)
-    save_artefact(load_artefact(tmp_path / "made"), tmp_path / "again", "# card\n")
+    load_artefact(tmp_path / "made").save(tmp_path / "again", "# card\n", {})
     for path in (tmp_path / "made").glob("*.ubj"):
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
     assert sum(p.stat().st_size for p in (tmp_path / "made").iterdir()) < 10_000_000
@@ -162,14 +163,14 @@ def _truncate(folder: Path) -> None:
 def test_damaged_artefact_is_refused_with_the_reason(
     model: BoostedModel, tmp_path: Path, damage: Callable[[Path], object], reason: str
 ) -> None:
-    save_artefact(model, tmp_path / "made", "# card\n")
+    model.save(tmp_path / "made", "# card\n", {})
     damage(tmp_path / "made")
     with pytest.raises(SeercError, match=reason):
         load_cost_model(tmp_path / "made")
 
 
 def test_artefact_for_another_machine_is_refused(model: BoostedModel, tmp_path: Path, target: Target) -> None:
-    save_artefact(model, tmp_path / "made", "# card\n")
+    model.save(tmp_path / "made", "# card\n", {})
     with pytest.raises(SeercError, match="trained for ISA x86_64, the target arm has aarch64"):
         load_cost_model(tmp_path / "made", replace(target, name="arm", isa="aarch64"))
     with pytest.raises(SeercError, match="vectors of 32 bytes"):
@@ -186,7 +187,7 @@ def test_train_writes_an_artefact_with_a_card(records: list[Record], tmp_path: P
     with RecordWriter(tmp_path / "data") as writer:
         for record in records[:300]:
             writer.add(record)
-    train(tmp_path / "data", tmp_path / "model", options=BoostedOptions(trees=10, other_trees=5, folds=2))
+    train(tmp_path / "data", tmp_path / "model", BoostedLearner(BoostedOptions(trees=10, other_trees=5, folds=2)))
     assert "300 records of 10 workloads" in (tmp_path / "model" / "card.md").read_text()
     loaded = load_cost_model(tmp_path / "model", target)
     assert loaded is not None

@@ -36,7 +36,7 @@ def test_merge_keeps_each_candidate_once(tmp_path: Path, capsys: pytest.CaptureF
     ("arguments", "message"),
     [
         (["eval", "--data", "{folder}", "--split", "unseen-network"], "did you mean unseen-networks"),
-        (["train", "{folder}", "-o", "{folder}/model", "--model", "boost"], "did you mean boosted"),
+        (["train", "{folder}", "-o", "{folder}/model", "--model", "boost"], "did you mean xgboost"),
         (["merge", "{folder}/nothing", "-o", "{folder}/out.parquet"], "nothing"),
     ],
 )
