@@ -13,7 +13,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from importlib.metadata import version
@@ -25,10 +25,10 @@ from pebble import ProcessExpired
 
 from compiler.driver import fuse_and_place, vector_unit
 from compiler.frontend.model import ImportedModel
-from compiler.kernels import compile_pool
+from compiler.kernels import VERSION, compile_pool
 from compiler.measure import measure_candidate
 from compiler.plan.steps import KernelCall, Steps, calls
-from compiler.target import calibrate, detect_target
+from compiler.target import calibrate, detect_target, variant
 from costmodel.errors import SeercError
 from costmodel.facts import facts
 from costmodel.record import RecordWriter, make_record
@@ -37,7 +37,7 @@ from costmodel.workload import parse_workload
 from passes.region.structure import UnsupportedRegion
 from passes.tiling.candidate import Template, read_template
 from passes.tiling.schedule import Schedule
-from passes.tiling.space import heuristic, schedules
+from passes.tiling.space import schedules
 
 log = logging.getLogger("seerc")
 TIMEOUT_S = 30.0
@@ -48,11 +48,17 @@ _FUNCTION = re.compile(r"(func\.func (?:public |private )?)@\w+\(")
 
 @dataclass(frozen=True)
 class CollectOptions:
-    """`per_workload` schedules at most are measured of each workload: the heuristic's and a random sample."""
+    """`per_workload` schedules at most are measured of each workload: the heuristic's and a random sample.
+
+    `target` is a variant of this machine (compiler.target.VARIANTS), or empty for the machine itself; `share` of the
+    workloads are taken, the same ones for a seed.
+    """
 
     per_workload: int = 48
     seed: int = 0
     jobs: int = 0
+    target: str = ""
+    share: float = 1.0
 
 
 @dataclass
@@ -115,15 +121,20 @@ def sample_tasks(workloads: Sequence[Workload], target: Target, options: Collect
 
 
 def sample_schedules(template: Template, target: Target, options: CollectOptions) -> list[Schedule]:
-    """The heuristic's schedule first, then a random sample of the others; UnsupportedRegion for plain workloads."""
+    """The heuristic's schedule first, then a random sample of the others; UnsupportedRegion for plain workloads.
+
+    All are serial: latencies are of one thread, and OpenMP's share of a call does not depend on the schedule.
+    """
     if template.region is None:
         raise UnsupportedRegion(template.reason)
     unit = vector_unit(target)
-    every = schedules(template.region, unit)
-    rest = [s for s in every if s != heuristic(template.region, unit)]
-    digest = int(sha256(template.workload.encode()).hexdigest()[:8], 16)
-    chosen = random.Random(options.seed ^ digest).sample(rest, min(len(rest), options.per_workload - 1))
-    return [heuristic(template.region, unit), *chosen]
+    first, *rest = [replace(s, parallel=False) for s in schedules(template.region, unit)]
+    chosen = _generator(options.seed, template.workload).sample(rest, min(len(rest), options.per_workload - 1))
+    return [first, *chosen]
+
+
+def _generator(seed: int, text: str) -> random.Random:
+    return random.Random(seed ^ int(sha256(text.encode()).hexdigest()[:8], 16))
 
 
 def collect(
@@ -133,8 +144,9 @@ def collect(
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
     """Measures and writes records into `out`; returns how many were added."""
-    target = detect_target()
-    tasks = list(sample_tasks(workloads, target, options))
+    target = variant(detect_target(), options.target) if options.target else detect_target()
+    taken = [w for w in workloads if _generator(~options.seed, w.text).random() < options.share]
+    tasks = list(sample_tasks(taken, target, options))
     random.Random(options.seed).shuffle(tasks)
     jobs = options.jobs or os.cpu_count() or 1
     added = 0
@@ -184,7 +196,7 @@ def _record(task: Task, future: Any, target: Target, calibration: float, seed: i
         latency_spread=spread,
         calibration_ns=calibration,
         error=failure,
-        versions={"torch-mlir": version("torch-mlir"), "kernel": "1"},
+        versions={"torch-mlir": version("torch-mlir"), "kernel": VERSION},
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         seed=seed,
     )

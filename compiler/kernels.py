@@ -59,13 +59,16 @@ def candidate_key(candidate: str) -> str:
     return cache_key("kernel", VERSION, version("torch-mlir"), " ".join(host_features()), candidate)
 
 
-def compile_candidate(name: str, candidate: str) -> bytes:
-    """`Compiled.to_bytes` of one candidate, in this process; SeercError if it cannot be compiled."""
+def compile_candidate(name: str, candidate: str, cpu: str | None = None) -> bytes:
+    """`Compiled.to_bytes` of one candidate, in this process; SeercError if it cannot be compiled.
+
+    `cpu` is as in compiler.native.lower.compile_object.
+    """
     from compiler.emit.candidate import emit_candidate
     from compiler.native.lower import compile_object
 
     kernel = emit_candidate(candidate)
-    made = Compiled(compile_object(kernel.module, name), kernel.packing, kernel.scratch_bytes)
+    made = Compiled(compile_object(kernel.module, name, cpu=cpu), kernel.packing, kernel.scratch_bytes)
     return made.to_bytes()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import statistics
 import tempfile
 import time
 from dataclasses import asdict, dataclass
@@ -17,11 +16,16 @@ from compiler.kernels import Compiled, compile_candidate
 from compiler.native.disassemble import measure_code
 from compiler.native.link import link_shared
 from compiler.native.openmp import load_openmp
+from compiler.target import code_cpu
 from compiler.tensors import operand_arrays
 from costmodel.target import Target
 
-REPEATS = 7
-BATCH_SECONDS = 0.002
+SAMPLES = (5, 25)
+"""Fewest and most samples of a kernel's time."""
+SAMPLE_SECONDS = 0.0015
+"""A sample is the mean of as many calls as take this long."""
+TOTAL_SECONDS = 0.05
+"""All samples of a kernel take about this long, where the fewest do not take longer."""
 WEIGHT_POOL_BYTES = 4 << 20
 """Constant operands are rotated through this much memory: in a model other weights have pushed them out of L2."""
 MOST_COPIES = 16
@@ -29,7 +33,7 @@ MOST_COPIES = 16
 
 @dataclass(frozen=True)
 class Measured:
-    """Metrics by name (costmodel.protocol.METRICS), and the spread (90th - 10th percentile) / median of the repeats."""
+    """Metrics by name (costmodel.protocol.METRICS), and the spread (90th - 10th percentile) / median of the samples."""
 
     metrics: dict[str, float | None]
     latency_spread: float
@@ -38,12 +42,11 @@ class Measured:
 def measure_candidate(name: str, candidate: str, target_json: str, flops: float) -> dict[str, Any]:
     """`Measured` as a dict; SeercError if the candidate cannot be compiled. One thread."""
     target = Target.from_json(target_json)
-    compiled = Compiled.from_bytes(compile_candidate(name, candidate))
+    compiled = Compiled.from_bytes(compile_candidate(name, candidate, code_cpu(target)))
     operands = operand_arrays(candidate, compiled)
     call = load_kernel(name, compiled)
     seconds = time_calls(call, [_pointers(copy) for copy in _rotate(operands)])
-    latency = statistics.median(seconds)
-    low, high = np.percentile(seconds, [10, 90])
+    low, latency, high = np.percentile(seconds, [10, 25, 90])
     code = measure_code(compiled.object, target.vector_bytes, name)
     metrics: dict[str, float | None] = {
         "latency_ns": latency * 1e9,
@@ -58,25 +61,33 @@ def measure_candidate(name: str, candidate: str, target_json: str, flops: float)
     return asdict(Measured(metrics, float((high - low) / latency)))
 
 
-def time_calls(call: Any, arguments: list[Any], repeats: int = REPEATS) -> list[float]:
-    """Seconds of one call, several times: means over batches of at least BATCH_SECONDS, the call's overhead taken off.
+def time_calls(call: Any, arguments: list[Any], total: float = TOTAL_SECONDS) -> list[float]:
+    """Seconds of one call, several samples: means over calls that go round `arguments`, the call's overhead taken off.
 
-    The time of this thread on its core: other processes that take the core away do not count.
+    The time of this thread on its core: other processes that take the core away do not count. What disturbs a sample
+    makes it longer, hence the lower quartile is what a record holds.
     """
-    begin = time.thread_time()
-    for pointers in arguments:
-        call(*pointers)
-    once = (time.thread_time() - begin) / len(arguments)
-    rounds = max(1, int(BATCH_SECONDS / max(once * len(arguments), 1e-7)))
+    once = min(_seconds(call, [arguments[i % len(arguments)]], 1) for i in range(3))
+    calls = max(1, int(SAMPLE_SECONDS / max(once, 1e-7)))
+    samples = int(np.clip(total / (calls * max(once, 1e-7)), *SAMPLES))
     overhead = _call_overhead(len(arguments[0]))
     found: list[float] = []
-    for _ in range(repeats):
-        begin = time.thread_time()
-        for _ in range(rounds):
-            for pointers in arguments:
-                call(*pointers)
-        found.append(max((time.thread_time() - begin) / (rounds * len(arguments)) - overhead, 1e-8))
+    for first in range(0, samples * calls, calls):
+        turn = [arguments[(first + i) % len(arguments)] for i in range(min(calls, len(arguments)))]
+        found.append(max(_seconds(call, turn, calls) - overhead, 1e-8))
     return found
+
+
+def _seconds(call: Any, turn: list[Any], calls: int) -> float:
+    """Seconds of one of `calls` calls that go round the argument lists of `turn`."""
+    rounds, rest = divmod(calls, len(turn))
+    begin = time.thread_time()
+    for _ in range(rounds):
+        for pointers in turn:
+            call(*pointers)
+    for pointers in turn[:rest]:
+        call(*pointers)
+    return (time.thread_time() - begin) / calls
 
 
 def _call_overhead(count: int) -> float:

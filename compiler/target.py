@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from compiler.cache import Cache, cache_key
-from costmodel.errors import SeercError
+from costmodel.errors import SeercError, unknown_name
 from costmodel.target import Target
 
 _RELEVANT = ("avx", "fma", "f16c", "bmi", "sse4_", "ssse3", "popcnt", "movbe", "amx", "gfni", "vaes", "adx", "abm")
@@ -53,6 +53,39 @@ def detect_target(measure: bool = True) -> Target:
     target = _measured(nominal)
     store.put(key, target.to_json().encode())
     return target
+
+
+VARIANTS = {"avx2": (32, 16), "avx512-256": (32, 32)}
+"""Narrower targets that this machine can stand for: bytes of a vector, vector registers."""
+_AVX2_CPU = "haswell"
+
+
+def variant(target: Target, name: str) -> Target:
+    """The target as if it had narrower vectors or fewer registers; its peak is measured with those vectors.
+
+    Caches, clock and ports stay this machine's. SeercError if the name is unknown or the machine has less.
+    """
+    if name not in VARIANTS:
+        raise unknown_name("target variant", name, VARIANTS)
+    vector_bytes, registers = VARIANTS[name]
+    if vector_bytes > target.vector_bytes or registers > target.vector_registers or target.vector_bytes < 64:
+        raise SeercError(f"target variant {name}: {target.name} has no AVX-512 to leave unused")
+    features = tuple(f for f in target.features if name != "avx2" or not f.startswith("avx512"))
+    narrow = replace(
+        target,
+        name=f"{target.name} as {name}",
+        features=features,
+        vector_bytes=vector_bytes,
+        vector_registers=registers,
+    )
+    seconds = calibrate(narrow) * 1e-9
+    peak = 2 * narrow.lanes() * _ACCUMULATORS * _FMA_STEPS / seconds
+    return replace(narrow, peak_gflops_core=round(peak / 1e9, 1), calibration_ns=round(seconds * 1e9))
+
+
+def code_cpu(target: Target) -> str | None:
+    """LLVM's processor name that makes code for a variant of this machine; None for all that the machine has."""
+    return _AVX2_CPU if target.vector_registers == 16 and "avx512f" in cpu_flags() else None
 
 
 def calibrate(target: Target) -> float:

@@ -15,7 +15,7 @@ ENTRY_POINT_GROUP = "seerc.cost_models"
 _DEFAULT = Path(__file__).parent / "models" / "default"
 BUILT_IN = ("default", "none", "analytic")
 METRICS: dict[str, str] = {
-    "latency_ns": "ns of one call on one thread, median of warm repeats",
+    "latency_ns": "ns of one call on one thread, lower quartile of warm samples",
     "registers": "live vector registers at the peak of the hottest loop, from the object code",
     "spills": "vector reloads and stores to the stack in the hottest loop, from the object code",
     "vector_utilisation": "share of floating-point work in full-width vectors, 0 to 1, from the object code",

@@ -31,7 +31,7 @@ from costmodel.syntax import (
 NAMING_ATTRIBUTES = frozenset({"seerc.weight", "llvm.emit_c_interface", "torch.debug_module_name"})
 """Attributes that name a thing and do not change what is computed."""
 
-_SCHEDULE = re.compile(r",?\s*seerc\.schedule\s*=\s*(\{[^{}]*\})")
+_SCHEDULE = re.compile(r"(,?\s*)seerc\.schedule\s*=\s*(\{[^{}]*\})")
 
 
 def functions(text: str) -> list[Statement]:
@@ -68,9 +68,15 @@ def canonical_functions(text: str) -> list[tuple[str, str]]:
 
 
 def split_candidate(text: str) -> tuple[str, str | None]:
-    """(workload text, schedule attribute or None): what a candidate text is made of. No normalisation."""
+    """(workload text, schedule attribute or None): what a candidate text is made of. No other normalisation.
+
+    Where the schedule stood, `seerc.root` stands in the workload: `join_candidate` is the inverse.
+    """
     match = _SCHEDULE.search(text)
-    return (text[: match.start()] + text[match.end() :], match.group(1)) if match else (text, None)
+    if match is None:
+        return text, None
+    mark = "" if "seerc.root" in text else match.group(1) + "seerc.root"
+    return text[: match.start()] + mark + text[match.end() :], match.group(2)
 
 
 def join_candidate(workload: str, schedule: str) -> str:

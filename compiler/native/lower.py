@@ -61,14 +61,17 @@ def lower_to_llvm(module: ir.Module, openmp: bool = True) -> None:
         _run(module, ",".join(_TO_LLVM))
 
 
-def compile_object(module: ir.Module | str, name: str, openmp: bool = True) -> bytes:
+def compile_object(module: ir.Module | str, name: str, openmp: bool = True, cpu: str | None = None) -> bytes:
     """The ELF object (position independent, optimised for this CPU) of a kernel's module; `name` is a function in it.
 
-    The module is consumed: it is lowered in place if it is not in the LLVM dialect yet. Beside `name` the object
-    defines the wrapper `_mlir_NAME`, which link_shared hides. Raises SeercError with LLVM's reason.
+    `cpu`, a processor name of LLVM's, takes the place of this CPU. The module is consumed: it is lowered in place if it
+    is not in the LLVM dialect yet. Beside `name` the object defines the wrapper `_mlir_NAME`, which link_shared hides.
+    Raises SeercError with LLVM's reason.
     """
     parsed: ir.Module = _parse(module, name) if isinstance(module, str) else module
     lower_to_llvm(parsed, openmp)
+    if cpu is not None:
+        _restrict(parsed, cpu)
     libraries = [str(openmp_library())] if openmp else []
     try:
         with parsed.context:
@@ -133,6 +136,15 @@ def _copy_by_loops(module: ir.Module) -> None:
         with ir.InsertionPoint(op), op.location:
             linalg.copy(op.operands[0], outs=[op.operands[1]])
         op.operation.erase()
+
+
+def _restrict(module: ir.Module, cpu: str) -> None:
+    """A function's own target attributes take precedence over those of the engine; both are needed."""
+    features = ir.Attribute.parse('#llvm.target_features<["+64bit"]>', module.context)
+    for op in _walk(module, "llvm.func"):
+        if op.operation.regions[0].blocks:
+            op.operation.attributes["target_cpu"] = ir.StringAttr.get(cpu, module.context)
+            op.operation.attributes["target_features"] = features
 
 
 def _drop_inner_barriers(module: ir.Module) -> None:

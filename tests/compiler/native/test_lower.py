@@ -28,8 +28,8 @@ def elementwise(body: str, vector: str = "vector<16xf32>") -> str:
       }}"""
 
 
-def code(text: str) -> list[Instruction]:
-    function = next(f for f in read_functions(compile_object(text, "k")) if f.name == "k")
+def code(text: str, cpu: str | None = None) -> list[Instruction]:
+    function = next(f for f in read_functions(compile_object(text, "k", cpu=cpu)) if f.name == "k")
     return decode(function.code)
 
 
@@ -121,3 +121,12 @@ def test_errors_name_the_kernel() -> None:
 
 def test_the_openmp_library_is_found() -> None:
     assert openmp_library().name == "libiomp5.so"
+
+
+@pytest.mark.skipif("avx512f" not in cpu_flags(), reason="the CPU has nothing to leave unused")
+def test_code_for_a_narrower_cpu_keeps_to_its_registers() -> None:
+    body = "%z = vector.fma %x, %y, %x : vector<16xf32>"
+    assert {i.bits for i in code(elementwise(body)) if i.is_fma} == {64}
+    narrow = code(elementwise(body), cpu="haswell")
+    assert {i.bits for i in narrow if i.is_fma} == {32}
+    assert not any("zmm" in i.operands or "{k" in i.operands for i in narrow)
