@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from costmodel.region.linear import Linear
 from passes.mlir import ir
-from passes.region.linear import Linear
 
 
 @dataclass(frozen=True)

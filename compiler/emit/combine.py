@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from compiler.emit.builder import KernelBuilder
+from costmodel.region.expression import Accumulator, Apply, Expr, Reduction, walk
 from passes.mlir import ir
-from passes.region.expression import Accumulator, Apply, Expr, Reduction, walk
 from passes.region.structure import UnsupportedRegion
 
 _FLOAT_NEUTRAL = {

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from compiler.emit.builder import KernelBuilder, Point
+from costmodel.region.expression import Accumulator, Apply, Constant, Expr, Gather, Index, Load, Reduced
+from costmodel.region.linear import Linear
 from passes.mlir import ir
-from passes.region.expression import Accumulator, Apply, Constant, Expr, Gather, Index, Load, Reduced
-from passes.region.linear import Linear
 
 INTEGER_DIVISIONS = frozenset(f"arith.{op}" for op in "divsi divui remsi remui floordivsi ceildivsi ceildivui".split())
 

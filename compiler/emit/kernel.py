@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from compiler.emit.winograd_weights import WinogradPacking
-from passes.region.roles import Packing
+from costmodel.region.roles import Packing
 
 
 @dataclass(frozen=True)

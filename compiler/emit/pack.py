@@ -9,9 +9,9 @@ from numpy.lib.stride_tricks import as_strided
 
 from compiler.emit.builder import KernelBuilder, Point
 from compiler.emit.winograd_weights import WinogradPacking, transform_weights
+from costmodel.region.linear import Linear, dot, row_major
+from costmodel.region.roles import LANE, PANEL, Packing
 from passes.mlir import ir
-from passes.region.linear import Linear, dot, row_major
-from passes.region.roles import LANE, PANEL, Packing
 
 
 def pack_array(array: np.ndarray[Any, Any], packing: Packing | WinogradPacking) -> np.ndarray[Any, Any]:

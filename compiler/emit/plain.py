@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from compiler.emit.kernel import Kernel
+from costmodel.region.region import Argument
 from passes.fusion.generic import clone
 from passes.mlir import PassManager, ir
-from passes.region.structure import Argument, UnsupportedRegion, find_function, read_arguments
+from passes.region.structure import UnsupportedRegion, find_function, read_arguments
 
 _STACK_BYTES = 16 << 10
 """Buffers up to this size live on the stack; larger ones are allocated and freed."""

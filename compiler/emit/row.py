@@ -15,11 +15,11 @@ from compiler.emit.evaluate import ExpressionBuilder, Memo
 from compiler.emit.kernel import Kernel
 from compiler.emit.nest import Nest
 from compiler.emit.sweep import Op, RowPlan, Sweep, plan_row
+from costmodel.region.expression import Accumulator, Apply, Constant, Expr, Load, Reduced, Reduction, walk
+from costmodel.region.linear import Linear
+from costmodel.region.region import Region
+from costmodel.region.rewrite import drop_unit_dims, merge_dims, roots, substitute
 from passes.mlir import ir
-from passes.region.expression import Accumulator, Apply, Constant, Expr, Load, Reduced, Reduction, walk
-from passes.region.linear import Linear
-from passes.region.read import Region
-from passes.region.rewrite import drop_unit_dims, merge_dims, roots, substitute
 from passes.region.structure import UnsupportedRegion
 from passes.tiling.schedule import Schedule
 

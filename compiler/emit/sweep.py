@@ -8,10 +8,10 @@ from functools import partial
 from math import prod
 from typing import Any
 
+from costmodel.region.expression import Apply, Constant, Expr, Gather, Index, Load, Reduced, Reduction, Store, walk
+from costmodel.region.linear import Linear, dot, row_major
+from costmodel.region.region import Region
 from passes.mlir import ir
-from passes.region.expression import Apply, Constant, Expr, Gather, Index, Load, Reduced, Reduction, Store, walk
-from passes.region.linear import Linear, dot, row_major
-from passes.region.read import Region
 
 _SMALLEST = 2.0**-126
 _CHEAP_MATH = ("math.fma", "math.absf", "math.copysign", "math.absi")

@@ -15,11 +15,11 @@ from compiler.emit.evaluate import ExpressionBuilder, Memo
 from compiler.emit.kernel import Kernel
 from compiler.emit.nest import Nest
 from compiler.emit.pack import emit_packing
-from passes.region.expression import Expr, Load
-from passes.region.linear import Linear
-from passes.region.read import Region
-from passes.region.rewrite import rewrite, stores_reduced, substitute
-from passes.region.roles import LANE, PANEL, Loops, split_columns
+from costmodel.region.expression import Expr, Load
+from costmodel.region.linear import Linear
+from costmodel.region.region import Region
+from costmodel.region.rewrite import rewrite, stores_reduced, substitute
+from costmodel.region.roles import LANE, PANEL, Loops, split_columns
 from passes.region.structure import UnsupportedRegion
 from passes.tiling.schedule import Schedule
 

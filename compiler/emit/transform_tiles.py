@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
+from costmodel.region.linear import row_major
 from passes.fusion.generic import Generic, is_contraction, shape
 from passes.mlir import ir
-from passes.region.linear import row_major
 from passes.tiling.schedule import Schedule
 
 MOST_POINTS = 2048

@@ -32,10 +32,10 @@ from compiler.emit.winograd_plan import (
     WinogradPlan,
 )
 from compiler.emit.winograd_transforms import transform_input, transform_output
+from costmodel.region.expression import Expr
+from costmodel.region.linear import Linear
+from costmodel.region.region import Region
 from passes.mlir import ir
-from passes.region.expression import Expr
-from passes.region.linear import Linear
-from passes.region.read import Region
 from passes.region.structure import UnsupportedRegion
 from passes.region.winograd import match_winograd
 from passes.tiling.schedule import Schedule

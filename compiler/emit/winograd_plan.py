@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from compiler.emit.winograd_weights import WinogradPacking
-from passes.region.linear import Linear
-from passes.region.read import Region
-from passes.region.rewrite import substitute
+from costmodel.region.linear import Linear
+from costmodel.region.region import Region
+from costmodel.region.rewrite import substitute
 from passes.region.winograd import WinogradShape
 from passes.tiling.schedule import Schedule
 

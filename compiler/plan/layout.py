@@ -33,8 +33,8 @@ from compiler.plan.windows import Windows, channels_last
 from compiler.plan.wishes import wished_place
 from compiler.plan.workload import copy_text, fill_text, name_workload, region_text
 from costmodel.errors import SeercError
+from costmodel.region.linear import row_major
 from passes.mlir import ir
-from passes.region.linear import row_major
 from passes.region.structure import shape_of
 
 Shape = Sequence[int]

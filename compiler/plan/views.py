@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import prod
 
-from passes.region.linear import row_major
+from costmodel.region.linear import row_major
 
 
 @dataclass(frozen=True)

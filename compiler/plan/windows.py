@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from compiler.plan.views import permuted_strides
+from costmodel.region.linear import Linear
 from passes.mlir import ir
-from passes.region.linear import Linear, apply_map
-from passes.region.structure import find_root, indexing_maps
+from passes.region.structure import apply_map, find_root, indexing_maps
 
 
 class Windows:

@@ -9,8 +9,8 @@ import numpy as np
 
 from compiler.plan.tensor_ops import concat_parts, groups, slice_place
 from compiler.plan.views import Place, collapse_strides, contiguous, expand_strides, extract_slice, transpose
+from costmodel.region.linear import row_major
 from passes.mlir import ir
-from passes.region.linear import row_major
 from passes.region.structure import shape_of
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from costmodel.region.linear import Linear
 from passes.mlir import ir
-from passes.region.linear import Linear, apply_map
 from passes.region.structure import (
+    apply_map,
     find_root,
     indexing_maps,
     is_reduction,

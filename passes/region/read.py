@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
+from costmodel.region.expression import (
+    Accumulator,
+    Apply,
+    Constant,
+    Expr,
+    Gather,
+    Index,
+    Load,
+    Reduced,
+    Reduction,
+    Store,
+)
+from costmodel.region.linear import Linear, dot
+from costmodel.region.region import Region
 from passes.mlir import ir
-from passes.region.expression import Accumulator, Apply, Constant, Expr, Gather, Index, Load, Reduced, Reduction, Store
-from passes.region.linear import Linear, apply_map, dot
 from passes.region.place import Placement, unify
 from passes.region.structure import (
-    Argument,
     UnsupportedRegion,
+    apply_map,
     element_type,
     find_function,
     indexing_maps,
@@ -26,21 +37,6 @@ from passes.region.structure import (
     zero,
 )
 from passes.tiling.schedule import Schedule
-
-
-@dataclass(frozen=True)
-class Region:
-    """`arguments` holds the inputs, then the results; `extents` maps loop dimensions to trip counts."""
-
-    name: str
-    arguments: tuple[Argument, ...]
-    inputs: int
-    extents: dict[str, int]
-    reductions: tuple[Reduction, ...]
-    stores: tuple[Store, ...]
-    schedule: Schedule | None
-    module: Any = field(repr=False, compare=False)
-    """Keeps the operations alive that the expressions point to."""
 
 
 def read_region(module: Any) -> Region:

@@ -3,31 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 from costmodel.errors import SeercError
+from costmodel.region.linear import Linear, row_major
+from costmodel.region.region import Argument
 from passes.mlir import ir
-from passes.region.linear import Linear, row_major
 
 
 class UnsupportedRegion(SeercError):
     """A region that this emitter cannot express; the plain lowering can."""
-
-
-@dataclass(frozen=True)
-class Argument:
-    """An operand or result of a region: shape, MLIR element type, strides in elements, whether it is a weight."""
-
-    shape: tuple[int, ...]
-    type: Any
-    strides: tuple[int, ...]
-    constant: bool
-
-    def span(self) -> int:
-        """Elements between the first and one past the last."""
-        return 1 + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True)) if prod(self.shape) else 0
 
 
 def find_function(module: Any) -> Any:
@@ -130,3 +115,24 @@ def splat(op: Any) -> Any:
 def zero(kind: Any) -> Any:
     """The zero attribute of an element type."""
     return ir.FloatAttr.get(kind, 0.0) if "f" in str(kind) else ir.IntegerAttr.get(kind, 0)
+
+
+def apply_map(affine_map: Any, dims: Sequence[Linear]) -> list[Linear]:
+    """The results of an affine map at `dims`; ValueError if one is not linear (floordiv, mod, symbols)."""
+    return [_evaluate(affine_map.results[i], dims) for i in range(len(affine_map.results))]
+
+
+def _evaluate(expr: Any, dims: Sequence[Linear]) -> Linear:
+    if isinstance(expr, ir.AffineConstantExpr):
+        return Linear(expr.value)
+    if isinstance(expr, ir.AffineDimExpr):
+        return dims[expr.position]
+    if isinstance(expr, ir.AffineAddExpr):
+        return _evaluate(expr.lhs, dims) + _evaluate(expr.rhs, dims)
+    if isinstance(expr, ir.AffineMulExpr):
+        left, right = _evaluate(expr.lhs, dims), _evaluate(expr.rhs, dims)
+        if not right.terms:
+            return left * right.constant
+        if not left.terms:
+            return right * left.constant
+    raise ValueError(f"index {expr} is not linear")

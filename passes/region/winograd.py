@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from passes.region.expression import Accumulator, Apply, Expr, Load, walk
-from passes.region.read import Region
-from passes.region.rewrite import roots
+from costmodel.region.expression import Accumulator, Apply, Expr, Load, walk
+from costmodel.region.region import Region
+from costmodel.region.rewrite import roots
 
 
 @dataclass(frozen=True)

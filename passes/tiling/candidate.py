@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+from costmodel.region.region import Region
 from passes.mlir import context, ir
-from passes.region.read import Region, read_region
+from passes.region.read import read_region
 from passes.region.structure import UnsupportedRegion, find_function, find_root
 from passes.tiling.schedule import Schedule
 
@@ -25,12 +29,28 @@ class Template:
 
     def candidate(self, schedule: Schedule) -> str:
         """The candidate text; the text of the workload but for the schedule attribute."""
-        return self._text.replace(str(_PLACEHOLDER), str(schedule))
+        head, tail = self._parts
+        return f"{head}{schedule}{tail}"
+
+    @cached_property
+    def _parts(self) -> tuple[str, str]:
+        head, _, tail = self._text.partition(str(_PLACEHOLDER))
+        return head, tail
+
+
+@contextmanager
+def same_context() -> Generator[None]:
+    """The current MLIR context, a fresh one if there is none: making one costs more than reading a workload."""
+    if ir.Context.current is not None:  # pyright: ignore[reportUnnecessaryComparison]
+        yield
+        return
+    with context():
+        yield
 
 
 def read_template(workload: str) -> Template:
     """Reads a workload (or candidate: its schedule is dropped); ir.MLIRError if it does not parse."""
-    with context(), ir.Location.unknown():
+    with same_context(), ir.Location.unknown():
         module = ir.Module.parse(workload)
         function = find_function(module)
         try:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any
 
 ALGORITHMS = ("direct", "row", "winograd2", "winograd4", "plain", "transform")
@@ -52,7 +53,7 @@ class Schedule:
 
     def __str__(self) -> str:
         """The MLIR dictionary attribute, keys in alphabetic order as MLIR prints them."""
-        return "{" + ", ".join(f"{k} = {_print(v)}" for k, v in sorted(asdict(self).items())) + "}"
+        return _text(self)
 
     @staticmethod
     def parse(text: str) -> Schedule:
@@ -63,6 +64,13 @@ class Schedule:
         if unknown:
             raise ValueError(f"schedule has unknown keys {sorted(unknown)}; known: {sorted(kinds)}")
         return Schedule(**{k: _read(v, kinds[k]) for k, v in found.items()})
+
+
+@lru_cache(maxsize=1 << 16)
+def _text(schedule: Schedule) -> str:
+    """A schedule occurs in the candidates of many workloads."""
+    names = sorted(f.name for f in fields(schedule))
+    return "{" + ", ".join(f"{name} = {_print(getattr(schedule, name))}" for name in names) + "}"
 
 
 def _print(value: str | int | bool) -> str:

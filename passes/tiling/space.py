@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import lru_cache
 from itertools import product
 from math import prod
 
-from passes.region.expression import Load, walk
-from passes.region.read import Region
-from passes.region.rewrite import drop_unit_dims, merge_dims, stores_reduced
-from passes.region.roles import find_roles, split_columns
+from costmodel.region.expression import Load, walk
+from costmodel.region.region import Region
+from costmodel.region.rewrite import drop_unit_dims, merge_dims, stores_reduced
+from costmodel.region.roles import find_roles, split_columns
 from passes.region.winograd import match_winograd
 from passes.tiling.schedule import Schedule
 
@@ -81,8 +82,14 @@ def schedules(region: Region, unit: VectorUnit) -> list[Schedule]:
         Family.CONTRACTION: _contraction,
     }
     parallel = _worth_threads(region)
-    options = [replace(s, parallel=parallel) for s in spaces[family(region)](region, unit)]
+    options = [_threaded(s, parallel) for s in spaces[family(region)](region, unit)]
     return list(dict.fromkeys([heuristic(region, unit), *options]))
+
+
+@lru_cache(maxsize=1 << 16)
+def _threaded(schedule: Schedule, parallel: bool) -> Schedule:
+    """The regions of a model share most schedules: each is made, and printed, once."""
+    return replace(schedule, parallel=parallel)
 
 
 def _worth_threads(region: Region) -> bool:
@@ -135,13 +142,17 @@ def _reduction(region: Region, unit: VectorUnit) -> Iterator[Schedule]:
 def _contraction(region: Region, unit: VectorUnit) -> Iterator[Schedule]:
     for pack in (True, False):
         if pack or _columns_contiguous(region):
-            yield from _direct(region, unit, pack)
+            yield from _direct(extents_of(region, unit.lanes, pack), unit, pack)
     if match_winograd(region) is not None:
         yield from _winograd(region, unit)
 
 
-def _direct(region: Region, unit: VectorUnit, pack: bool) -> Iterator[Schedule]:
-    extents = extents_of(region, unit.lanes, pack)
+@lru_cache(maxsize=1 << 10)
+def _direct(extents: Extents, unit: VectorUnit, pack: bool) -> tuple[Schedule, ...]:
+    return tuple(_register_tiles(extents, unit, pack))
+
+
+def _register_tiles(extents: Extents, unit: VectorUnit, pack: bool) -> Iterator[Schedule]:
     for lanes, vectors in product(_lane_choices(extents.columns, unit), (1, 2, 3, 4, 6)):
         if vectors > 1 and (vectors - 1) * lanes >= extents.columns:
             continue

@@ -15,8 +15,9 @@ from compiler.emit.candidate import emit_candidate
 from compiler.emit.kernel import Kernel
 from compiler.emit.pack import pack_array
 from compiler.native.lower import lower_to_llvm, openmp_library
+from costmodel.region.region import Argument
 from passes.mlir import ExecutionEngine, context, ir
-from passes.region.structure import Argument, find_function, read_arguments
+from passes.region.structure import find_function, read_arguments
 from passes.tiling.schedule import Schedule
 
 GUARD = 256

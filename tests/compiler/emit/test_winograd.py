@@ -16,8 +16,8 @@ import pytest
 from compiler.emit.candidate import emit_candidate
 from compiler.emit.pack import pack_array
 from compiler.native.openmp import load_openmp
+from costmodel.region.linear import row_major
 from passes.mlir import context, ir
-from passes.region.linear import row_major
 from passes.region.read import read_region
 from passes.region.structure import UnsupportedRegion
 from passes.region.winograd import match_winograd

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from passes.mlir import ir
 
 
 @dataclass(frozen=True)
@@ -65,24 +62,3 @@ def row_major(shape: Sequence[int]) -> tuple[int, ...]:
     for i in range(len(shape) - 2, -1, -1):
         strides[i] = strides[i + 1] * max(shape[i + 1], 1)
     return tuple(strides)
-
-
-def apply_map(affine_map: Any, dims: Sequence[Linear]) -> list[Linear]:
-    """The results of an affine map at `dims`; ValueError if one is not linear (floordiv, mod, symbols)."""
-    return [_evaluate(affine_map.results[i], dims) for i in range(len(affine_map.results))]
-
-
-def _evaluate(expr: Any, dims: Sequence[Linear]) -> Linear:
-    if isinstance(expr, ir.AffineConstantExpr):
-        return Linear(expr.value)
-    if isinstance(expr, ir.AffineDimExpr):
-        return dims[expr.position]
-    if isinstance(expr, ir.AffineAddExpr):
-        return _evaluate(expr.lhs, dims) + _evaluate(expr.rhs, dims)
-    if isinstance(expr, ir.AffineMulExpr):
-        left, right = _evaluate(expr.lhs, dims), _evaluate(expr.rhs, dims)
-        if not right.terms:
-            return left * right.constant
-        if not left.terms:
-            return right * left.constant
-    raise ValueError(f"index {expr} is not linear")

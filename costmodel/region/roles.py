@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
-from passes.region.expression import Load, walk
-from passes.region.linear import Linear, dot, row_major
-from passes.region.read import Region
-from passes.region.rewrite import drop_unit_dims, merge_dims, rewrite, roots, substitute
+from costmodel.region.expression import Load, walk
+from costmodel.region.linear import Linear, dot, row_major
+from costmodel.region.region import Region
+from costmodel.region.rewrite import drop_unit_dims, merge_dims, rewrite, roots, substitute
 
 PANEL, LANE = "panel", "lane"
 

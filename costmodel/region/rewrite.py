@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import permutations
 
-from passes.region.expression import Apply, Expr, Gather, Index, Load, Reduction, walk
-from passes.region.linear import Linear
-from passes.region.read import Region
+from costmodel.region.expression import Apply, Expr, Gather, Index, Load, Reduction, walk
+from costmodel.region.linear import Linear
+from costmodel.region.region import Region
 
 FormRewrite = Callable[[Linear], Linear]
 LoadRewrite = Callable[[Load], Load]

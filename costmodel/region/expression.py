@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from passes.region.linear import Linear
+from costmodel.region.linear import Linear
 
 
 @dataclass(frozen=True, eq=False)
