@@ -10,6 +10,7 @@ from functools import cached_property, lru_cache
 from math import prod
 
 from costmodel.affine import MAX_RANK, Expression, parse_map
+from costmodel.body import Body, read_body
 from costmodel.errors import SeercError
 from costmodel.syntax import Group, Statement, Token, dictionary, ordered, split_commas
 from costmodel.text import hash_text, only_function, print_function, split_candidate
@@ -60,6 +61,8 @@ class Op:
     body: tuple[str, ...] = ()
     """Names of the body's ops in order, without the terminator."""
     root: bool = False
+    flow: Body | None = None
+    """The body's dataflow; `linalg.generic` has one."""
 
     @cached_property
     def histogram(self) -> Counter[str]:
@@ -209,7 +212,7 @@ class _Reader:
         extents = self._extents((*inputs, *outputs), maps, len(iterators), line)
         return Op(
             statement.name, (*inputs, *outputs), self._results(statement), len(inputs), maps, iterators, extents, body,
-            "seerc.root" in attributes,
+            "seerc.root" in attributes, read_body(region, self.names),
         )  # fmt: skip
 
     def _segment(self, statement: Statement, word: str) -> tuple[int, ...]:

@@ -1,0 +1,177 @@
+"""Counts of n schedules of one workload, read from its text: operations, registers, trips, traffic, and a bound.
+
+The result feeds the learned models as features and as a prior: `bound_ns` is the longest of arithmetic, loads, issue
+and latency chain at the measured peak, beside the traffic of each cache level.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from costmodel.nest import ARITHMETIC, CLASS_AT, CLASSES, Pattern, row_pattern, tile_pattern
+from costmodel.region.read import read_workload
+from costmodel.region.roles import PANEL
+from costmodel.schedules import ALGORITHMS, ORDERS, Array, Schedules
+from costmodel.target import Target
+from costmodel.traffic import Loop, Nest, footprints, traffic
+from costmodel.workload import Workload
+
+SLOTS = dict(
+    fma=1.0, add=1.0, mul=1.0, div=10.0, minmax=1.0, select=1.5, cast=1.0, exp=14.0, erf=22.0, tanh=26.0, sqrt=14.0,
+    other=2.0, load=1.0, broadcast=1.0, strided=1.5, gather=4.0, store=2.0, scatter=2.5,
+)  # fmt: skip
+"""Multiply-adds of throughput that one vector operation of a class takes."""
+CHAIN = 8.0
+"""A multiply-add's latency in multiply-adds of throughput."""
+TILE_SLOTS, STEP_SLOTS = 16.0, 1.0
+"""What a tile and a loop step cost beside their operations."""
+_ROW = ALGORITHMS.index("row")
+_BY_COLUMNS = ORDERS.index("columns-rows")
+_COST = np.array([SLOTS[c] for c in CLASSES])
+_IS_ARITHMETIC = np.array([c in ARITHMETIC for c in CLASSES])
+NAMES = (
+    *(f"total_{c}" for c in CLASSES),
+    *(f"inner_{c}" for c in CLASSES),
+    *(f"tile_{c}" for c in CLASSES),
+    "readable", "points", "tile_rows", "remainder_points", "remainder_rows", "accumulators", "invariants", "alive",
+    "alive_after", "need", "constants", "tiles", "steps", "inner_trips", "sweeps", "full_share", "body", "code",
+    "footprint_tile", "footprint_inner", "footprint_middle", "footprint_all", "from_l1", "from_l2", "from_l3",
+    "arithmetic_ns", "load_ns", "issue_ns", "chain_ns", "overhead_ns", "l2_ns", "l3_ns", "memory_ns", "bound_ns",
+)  # fmt: skip
+
+
+def count(workload: Workload, schedules: Schedules, target: Target) -> dict[str, Array]:
+    """Counts by name of NAMES, each of shape (n,); zeros where the workload has no expression form."""
+    out = {name: np.zeros(len(schedules)) for name in NAMES}
+    if read_workload(workload) is None or not len(schedules):
+        return out
+    keys = np.stack([schedules.algorithm == _ROW, schedules.vector, schedules.vectors, schedules.pack], axis=1)
+    found, group = np.unique(keys, axis=0, return_inverse=True)
+    for number, (row, vector, vectors, pack) in enumerate(found):
+        at = np.flatnonzero(group.ravel() == number)
+        some = schedules.take(at)
+        width = int(vector) * int(vectors)
+        pattern = _pattern(workload, bool(row), 0 if row else width, int(vector), bool(pack) and not row)
+        if pattern is None:
+            continue
+        for name, values in _count(pattern, some, bool(row), width, target).items():
+            out[name][at] = values
+    return out
+
+
+@lru_cache(maxsize=65536)
+def _pattern(workload: Workload, row: bool, width: int, vector: int, pack: bool) -> Pattern | None:
+    region = read_workload(workload)
+    if region is None:
+        return None
+    return row_pattern(region, vector) if row and region.reductions else tile_pattern(region, width, vector, pack)
+
+
+def _count(p: Pattern, s: Schedules, row: bool, width: int, target: Target) -> dict[str, Array]:
+    n = len(s)
+    tile_rows = np.minimum(s.rows, p.rows)
+    points = np.full(n, float(-(-min(width, p.columns) // s.vector[0])))
+    rest_columns, rest_rows = p.columns % width, p.rows % tile_rows
+    rest_points = np.full(n, np.ceil(rest_columns / s.vector[0]))
+    kinds = [
+        (columns * rows, v, r)
+        for columns, v in ((np.full(n, float(p.columns // width)), points), (rest_points > 0, rest_points))
+        for rows, r in ((p.rows // tile_rows, tile_rows), (rest_rows > 0, rest_rows))
+    ]
+    inner, hoisted, after = (_bodies(p.counts[w], points, tile_rows) for w in range(3))
+    total, tiles, steps = np.zeros((n, len(CLASSES))), np.zeros(n), np.zeros(n)
+    for times, v, r in kinds:
+        whole = _bodies(p.counts[0], v, r) * p.reduction
+        once = _bodies(p.counts[1], v, r) / (p.inner if p.reduction == 1 and not row else 1) + _bodies(
+            p.counts[2], v, r
+        )
+        if row:
+            once = once * width / p.columns  # once a row, not once a step along it
+        total += (times * p.batch)[:, None] * (whole + once)
+        tiles += times * p.batch / (max(1.0, p.columns / width) if row else 1.0)
+        steps += times * p.batch * p.reduction
+    fused = p.counts[0][CLASS_AT["fma"]].sum() + (p.counts[0][:, 3].sum() if row else 0.0)
+    chains = steps * (CHAIN * p.sweeps if fused else 0.0)
+    unit = 2.0 * target.lanes() / target.peak_gflops_core
+    wide = np.where(s.vector * 4 > target.vector_bytes, s.vector * 4 / target.vector_bytes, 1.0)
+    arithmetic = total[:, _IS_ARITHMETIC] @ _COST[_IS_ARITHMETIC] * wide
+    loads = total[:, ~_IS_ARITHMETIC] @ _COST[~_IS_ARITHMETIC] * wide
+    issue = (total.sum(axis=1) + total[:, _IS_ARITHMETIC] @ (_COST[_IS_ARITHMETIC] - 1.0)) / 2.0
+    overhead = tiles * TILE_SLOTS + steps / s.unroll * STEP_SLOTS
+    accumulators = points * tile_rows if p.reduction * (p.inner if row else 1) > 1 else np.zeros(n)
+    vector_loads = inner[:, CLASS_AT["load"]] + inner[:, CLASS_AT["strided"]] / s.vector
+    invariants = hoisted[:, CLASS_AT["load"]] + hoisted[:, CLASS_AT["broadcast"]]
+    need = accumulators + np.minimum(vector_loads, points) + invariants + p.live[0]
+    body = inner.sum(axis=1)
+    out = {f"total_{c}": total[:, i] for i, c in enumerate(CLASSES)}
+    out |= {f"inner_{c}": inner[:, i] for i, c in enumerate(CLASSES)}
+    out |= {f"tile_{c}": hoisted[:, i] + after[:, i] for i, c in enumerate(CLASSES)}
+    out |= {
+        "readable": np.ones(n), "points": points, "tile_rows": tile_rows, "remainder_points": rest_points,
+        "remainder_rows": rest_rows, "accumulators": accumulators, "invariants": invariants,
+        "alive": np.full(n, float(p.live[0])), "alive_after": np.full(n, float(p.live[1])), "need": need,
+        "constants": np.full(n, float(p.constants[0])), "tiles": tiles, "steps": steps,
+        "inner_trips": p.inner / s.unroll, "sweeps": np.full(n, float(p.sweeps)),
+        "full_share": p.columns * p.rows / (np.ceil(p.columns / s.vector) * s.vector * p.rows),
+        "body": body * s.unroll, "code": (body * s.unroll + (hoisted + after).sum(axis=1)) * _copies(kinds),
+        "arithmetic_ns": arithmetic * unit, "load_ns": loads * unit, "issue_ns": issue * unit,
+        "chain_ns": chains * unit, "overhead_ns": overhead * unit,
+    }  # fmt: skip
+    return out | _memory(p, s, row, width, tile_rows, out, target)
+
+
+def _bodies(coefficients: Array, points: Array, rows: Array) -> Array:
+    """(n, classes): operations of a tile of `points` vectors and `rows` rows."""
+    return np.stack([np.ones_like(points), points, rows, points * rows], axis=1) @ coefficients.T
+
+
+def _copies(kinds: list[tuple[Array | NDArray[np.bool_], Array, Array]]) -> Array:
+    """How many tile shapes the code has to hold."""
+    return np.sum([times > 0 for times, _, _ in kinds], axis=0).astype(np.float64)
+
+
+def _memory(
+    p: Pattern, s: Schedules, row: bool, width: int, tile_rows: Array, found: dict[str, Array], target: Target
+) -> dict[str, Array]:
+    """Footprints and traffic, and the bound that they and the operations make."""
+    nest = _nest(p, s, row, width, tile_rows)
+    levels = footprints(nest)
+    whole = levels.sum(axis=1)
+    ghz = target.peak_gflops_core / (4.0 * target.lanes())
+    moved = [traffic(nest, levels, size) for size in (target.l1_bytes, target.l2_bytes, target.l3_bytes)]
+    l2_ns, l3_ns, memory_ns = moved[0] / (40.0 * ghz), moved[1] / (10.0 * ghz), moved[2] / target.bandwidth_gbs
+    work = np.maximum.reduce([found["arithmetic_ns"], found["load_ns"], found["issue_ns"], found["chain_ns"]])
+    work = work + found["overhead_ns"]
+    data = np.maximum.reduce([l2_ns, l3_ns, memory_ns])
+    return {
+        "footprint_tile": whole[0],
+        "footprint_inner": whole[min(len(p.reduction_loops) + row, len(whole) - 1)],
+        "footprint_middle": whole[min(len(p.reduction_loops) + row + 1, len(whole) - 1)],
+        "footprint_all": whole[-1],
+        "from_l1": moved[0], "from_l2": moved[1], "from_l3": moved[2],
+        "l2_ns": l2_ns, "l3_ns": l3_ns, "memory_ns": memory_ns,
+        "bound_ns": np.maximum(work, data) + 0.3 * np.minimum(work, data) + 5.0,
+    }  # fmt: skip
+
+
+def _nest(p: Pattern, s: Schedules, row: bool, width: int, tile_rows: Array) -> Nest:
+    n, one = len(s), np.ones(len(s))
+    tile = {"lane": np.full(n, float(min(width, p.columns))), p.row_loop or "-": tile_rows}
+    loops = [Loop(d, np.full(n, float(p.loops[d]))) for d in reversed(p.reduction_loops)]
+    panels = np.full(n, float(-(-p.columns // width)))
+    row_tiles = np.ceil(p.rows / tile_rows)
+    rows = p.row_loop or "-"
+    named = {"lane", PANEL, p.row_loop, *p.reduction_loops}
+    if row:
+        loops = [Loop("lane", panels), *loops, Loop(rows, row_tiles)]
+    else:
+        block = np.where(s.row_tile // tile_rows < row_tiles, s.row_tile // tile_rows, 0.0)
+        by_columns = s.order == _BY_COLUMNS
+        first = np.where(block > 0, block, np.where(by_columns, row_tiles, one))
+        last = np.where(block > 0, np.ceil(row_tiles / np.maximum(block, 1.0)), np.where(by_columns, one, row_tiles))
+        loops += [Loop(rows, first), Loop(PANEL, panels), Loop(rows, last)]
+    loops += [Loop(d, np.full(n, float(e))) for d, e in reversed(p.loops.items()) if d not in named]
+    return Nest(tile, loops, p.accesses)
