@@ -78,9 +78,14 @@ def variant(target: Target, name: str) -> Target:
         vector_bytes=vector_bytes,
         vector_registers=registers,
     )
+    store, key = Cache.default(), cache_key("target", _MEASUREMENT, narrow.to_json())
+    if known := store.get(key):
+        return Target.from_json(known.decode())
     seconds = calibrate(narrow) * 1e-9
     peak = 2 * narrow.lanes() * _ACCUMULATORS * _FMA_STEPS / seconds
-    return replace(narrow, peak_gflops_core=round(peak / 1e9, 1), calibration_ns=round(seconds * 1e9))
+    measured = replace(narrow, peak_gflops_core=round(peak / 1e9, 1), calibration_ns=round(seconds * 1e9))
+    store.put(key, measured.to_json().encode())
+    return measured
 
 
 def code_cpu(target: Target) -> str | None:

@@ -12,13 +12,14 @@ from costmodel.facts import Facts, facts
 from costmodel.protocol import Value
 from costmodel.schedules import Array, Schedules, schedules
 from costmodel.text import split_candidate
-from costmodel.workload import parse_workload
+from costmodel.workload import Workload, parse_workload
 
 
 @dataclass(frozen=True)
 class Group:
     """The candidates of one workload."""
 
+    workload: Workload
     facts: Facts
     schedules: Schedules
     rows: NDArray[np.int64]
@@ -36,10 +37,12 @@ def group_pairs(workloads: Sequence[str], attributes: Sequence[str | None]) -> l
     rows: dict[str, list[int]] = {}
     for i, workload in enumerate(workloads):
         rows.setdefault(workload, []).append(i)
-    return [
-        Group(facts(parse_workload(text)), schedules([attributes[i] for i in at]), np.array(at, dtype=np.int64))
-        for text, at in rows.items()
-    ]
+    groups: list[Group] = []
+    for text, at in rows.items():
+        workload = parse_workload(text)
+        some = schedules([attributes[i] for i in at])
+        groups.append(Group(workload, facts(workload), some, np.array(at, dtype=np.int64)))
+    return groups
 
 
 def gather(groups: Sequence[Group], count: int, compute: Callable[[Group], dict[str, Array]]) -> dict[str, Array]:

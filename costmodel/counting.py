@@ -6,17 +6,19 @@ and latency chain at the measured peak, beside the traffic of each cache level.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
+from costmodel.candidates import Group
 from costmodel.nest import ARITHMETIC, CLASS_AT, CLASSES, Pattern, row_pattern, tile_pattern
 from costmodel.region.read import read_workload
 from costmodel.region.roles import PANEL
 from costmodel.schedules import ALGORITHMS, ORDERS, Array, Schedules
 from costmodel.target import Target
 from costmodel.traffic import Loop, Nest, footprints, traffic
+from costmodel.unrolling import SIZES, unroll
 from costmodel.workload import Workload
 
 SLOTS = dict(
@@ -32,6 +34,13 @@ _ROW = ALGORITHMS.index("row")
 _BY_COLUMNS = ORDERS.index("columns-rows")
 _COST = np.array([SLOTS[c] for c in CLASSES])
 _IS_ARITHMETIC = np.array([c in ARITHMETIC for c in CLASSES])
+_HOT = (
+    "llvm_steps", "llvm_size", "llvm_rounds", "vanished", "hot_accumulators", "ahead", "overlap", "llvm_registers",
+    "hot_fmas", "held_loads",
+)  # fmt: skip
+_COEFFICIENTS = dict(exp=11.0, erf=17.0, tanh=14.0)
+Kind = tuple[Array, Array, Array]
+"""How many tiles there are of a shape, its vectors and its rows."""
 NAMES = (
     *(f"total_{c}" for c in CLASSES),
     *(f"inner_{c}" for c in CLASSES),
@@ -39,8 +48,18 @@ NAMES = (
     "readable", "points", "tile_rows", "remainder_points", "remainder_rows", "accumulators", "invariants", "alive",
     "alive_after", "need", "constants", "tiles", "steps", "inner_trips", "sweeps", "full_share", "body", "code",
     "footprint_tile", "footprint_inner", "footprint_middle", "footprint_all", "from_l1", "from_l2", "from_l3",
+    *_HOT, "llvm_constants", "llvm_need", "llvm_code",
     "arithmetic_ns", "load_ns", "issue_ns", "chain_ns", "overhead_ns", "l2_ns", "l3_ns", "memory_ns", "bound_ns",
 )  # fmt: skip
+
+
+def count_matrix(groups: Sequence[Group], count_of: int, target: Target) -> Array:
+    """The counts of `count_of` candidates, shape (count_of, len(NAMES))."""
+    out = np.zeros((count_of, len(NAMES)))
+    for group in groups:
+        found = count(group.workload, group.schedules, target)
+        out[group.rows] = np.stack([found[name] for name in NAMES], axis=1)
+    return out
 
 
 def count(workload: Workload, schedules: Schedules, target: Target) -> dict[str, Array]:
@@ -76,10 +95,10 @@ def _count(p: Pattern, s: Schedules, row: bool, width: int, target: Target) -> d
     points = np.full(n, float(-(-min(width, p.columns) // s.vector[0])))
     rest_columns, rest_rows = p.columns % width, p.rows % tile_rows
     rest_points = np.full(n, np.ceil(rest_columns / s.vector[0]))
-    kinds = [
+    kinds: list[Kind] = [
         (columns * rows, v, r)
-        for columns, v in ((np.full(n, float(p.columns // width)), points), (rest_points > 0, rest_points))
-        for rows, r in ((p.rows // tile_rows, tile_rows), (rest_rows > 0, rest_rows))
+        for columns, v in ((np.full(n, float(p.columns // width)), points), ((rest_points > 0) * 1.0, rest_points))
+        for rows, r in ((p.rows // tile_rows, tile_rows), ((rest_rows > 0) * 1.0, rest_rows))
     ]
     inner, hoisted, after = (_bodies(p.counts[w], points, tile_rows) for w in range(3))
     total, tiles, steps = np.zeros((n, len(CLASSES))), np.zeros(n), np.zeros(n)
@@ -120,7 +139,57 @@ def _count(p: Pattern, s: Schedules, row: bool, width: int, target: Target) -> d
         "arithmetic_ns": arithmetic * unit, "load_ns": loads * unit, "issue_ns": issue * unit,
         "chain_ns": chains * unit, "overhead_ns": overhead * unit,
     }  # fmt: skip
+    out |= _unrolled(p, s, row, width, kinds, out)
     return out | _memory(p, s, row, width, tile_rows, out, target)
+
+
+def _unrolled(
+    p: Pattern, s: Schedules, row: bool, width: int, kinds: list[Kind], found: dict[str, Array]
+) -> dict[str, Array]:
+    """The hot loop as LLVM leaves it, and the registers that it takes.
+
+    Each shape of tile has a loop of its own; the hot one has most multiply-adds, else most operations.
+    """
+    best = np.full(len(s), -1.0)
+    out = {name: np.zeros(len(s)) for name in _HOT}
+    held = np.full(len(s), float(p.constants[1] + (_constants(p.counts[2]) if p.reduction_loops else 0.0)))
+    lane_loads = p.counts[1:, [CLASS_AT["load"], CLASS_AT["strided"]], 1].sum() * (s.order == _BY_COLUMNS)
+    for times, v, r in kinds:
+        inner = _bodies(p.counts[0], v, r)
+        hot = unroll(inner @ SIZES / p.sweeps, *_trips(p, s, row, width, r))
+        loads = v * (p.counts[0][CLASS_AT["load"]].sum() > 0)
+        fmas = inner[:, CLASS_AT["fma"]] * hot.steps
+        score = np.where(times > 0, fmas + inner.sum(axis=1) * hot.steps * 1e-6, -1.0)
+        ahead = np.minimum(np.maximum(4.0, loads), loads * hot.steps) + (v > 1) * (r > 1)
+        values = (
+            hot.steps, hot.size, hot.rounds, hot.vanished, v * r, ahead, r * p.overlaps,
+            v * r * (found["accumulators"] > 0) + ahead + r * p.overlaps, fmas, v * lane_loads,
+        )  # fmt: skip
+        for name, value in zip(_HOT, values, strict=True):
+            out[name] = np.where(score > best, value, out[name])
+        best = np.maximum(best, score)
+    kept = np.full(len(s), _constants(p.counts[0]) + p.constants[0])
+    return out | {
+        "llvm_constants": held + kept,
+        "llvm_need": out["llvm_registers"] + out["held_loads"] + held + kept,
+        "llvm_code": out["llvm_size"] + (found["code"] - found["body"]),
+    }
+
+
+def _trips(p: Pattern, s: Schedules, row: bool, width: int, rows: Array) -> tuple[Array, list[Array]]:
+    """(steps of the source loops in a body, trip counts from the innermost loop outwards)."""
+    one = np.ones(len(s))
+    if row or not p.reduction_loops:
+        tiles = p.columns // width if row or p.rows == 1 else p.rows // np.maximum(rows, 1.0)
+        return one, [np.maximum(1.0, tiles * one)]
+    first, *rest = [float(p.loops[d]) for d in reversed(p.reduction_loops)]
+    steps = np.minimum(s.unroll, first)
+    return steps, [np.maximum(1.0, first // steps), *(n * one for n in rest)]
+
+
+def _constants(counts: Array) -> float:
+    """Coefficients of the polynomials that a body's functions are computed with; LLVM holds them in registers."""
+    return float(sum(n for name, n in _COEFFICIENTS.items() if counts[CLASS_AT[name]].any()))
 
 
 def _bodies(coefficients: Array, points: Array, rows: Array) -> Array:
@@ -128,7 +197,7 @@ def _bodies(coefficients: Array, points: Array, rows: Array) -> Array:
     return np.stack([np.ones_like(points), points, rows, points * rows], axis=1) @ coefficients.T
 
 
-def _copies(kinds: list[tuple[Array | NDArray[np.bool_], Array, Array]]) -> Array:
+def _copies(kinds: list[Kind]) -> Array:
     """How many tile shapes the code has to hold."""
     return np.sum([times > 0 for times, _, _ in kinds], axis=0).astype(np.float64)
 

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.candidates import group_pairs
+from costmodel.counting import NAMES, count_matrix
 from costmodel.errors import SeercError
 from costmodel.facts import KINDS
-from costmodel.features import feature_matrix
+from costmodel.features import feature_matrix, feature_names
 from costmodel.protocol import METRICS
 from costmodel.schedules import Array
 from costmodel.target import Target
@@ -22,6 +23,8 @@ from costmodel.workload import parse_workload
 if TYPE_CHECKING:
     import pyarrow as pa
 
+SHORTEST_NS = 500.0
+"""A workload whose candidates take less is left out: what a call costs hides what the kernel does."""
 DRIFT = 1.5
 """Largest correction for the machine's drift that a calibration time may make."""
 
@@ -32,6 +35,8 @@ class Dataset:
 
     matrix: Array
     """`features.feature_names()`, one column each."""
+    counts: Array
+    """`counting.NAMES`, one column each: what the schedule's loop nest executes."""
     prior: dict[str, Array]
     """Analytic estimates by metric and term."""
     measured: dict[str, Array]
@@ -102,20 +107,21 @@ def load_dataset(table: pa.Table) -> Dataset:
     Raises:
         SeercError: no successful record, or a text that cannot be read.
     """
-    rows = _unique([r for r in table.to_pylist() if r["error"] is None and (r["latency_ns"] or 0) > 0])
+    rows = _long_enough(_unique([r for r in table.to_pylist() if r["error"] is None and (r["latency_ns"] or 0) > 0]))
     if not rows:
         raise SeercError(f"none of the {table.num_rows} records is a successful measurement with a latency")
     texts = [r["workload"] for r in rows]
-    targets = {r["target"]: Target.from_json(r["target"]) for r in rows}
+    targets = {r["target_hash"]: Target.from_json(r["target"]) for r in reversed(rows)}
     order = [r["workload_hash"] for r in rows]
     hashes = sorted(set(order))
     index = {h: i for i, h in enumerate(hashes)}
     first = {r["workload_hash"]: r for r in reversed(rows)}
-    matrix, prior, kinds = _features(rows, texts, targets)
+    matrix, counts, prior, kinds = _features(rows, texts, targets)
     workload_rows = np.array([index[h] for h in order], dtype=np.int64)
     names = list(targets)
     return Dataset(
         matrix,
+        counts,
         prior,
         {m: np.array([np.nan if r[m] is None else r[m] for r in rows], dtype=np.float64) for m in METRICS}
         | {"latency_ns": _latency(rows)},
@@ -124,7 +130,7 @@ def load_dataset(table: pa.Table) -> Dataset:
         np.array([float(max(1, sum(r["occurrences"] or ()))) for r in rows]),
         np.array([np.nan if r["latency_spread"] is None else r["latency_spread"] for r in rows], dtype=np.float64),
         np.array([bool(r["heuristic"]) for r in rows]),
-        np.array([names.index(r["target"]) for r in rows], dtype=np.int64),
+        np.array([names.index(r["target_hash"]) for r in rows], dtype=np.int64),
         np.array([r["schedule"] for r in rows], dtype=object),
         tuple(targets.values()),
         tuple(hashes),
@@ -147,32 +153,40 @@ def _unique(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(seen.values())
 
 
+def _long_enough(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of tasks whose median latency is at least SHORTEST_NS."""
+    latencies: dict[tuple[str, str], list[float]] = {}
+    for row in rows:
+        latencies.setdefault((row["workload_hash"], row["target_hash"]), []).append(row["latency_ns"])
+    kept = {task for task, found in latencies.items() if np.median(found) >= SHORTEST_NS}
+    return [row for row in rows if (row["workload_hash"], row["target_hash"]) in kept]
+
+
 def _features(
     rows: list[dict[str, Any]], texts: list[str], targets: dict[str, Target]
-) -> tuple[Array, dict[str, Array], NDArray[np.int64]]:
+) -> tuple[Array, Array, dict[str, Array], NDArray[np.int64]]:
     kinds = np.zeros(len(rows), dtype=np.int64)
-    parts: list[tuple[NDArray[np.int64], Array, dict[str, Array]]] = []
+    counts = np.zeros((len(rows), len(NAMES)))
+    matrix = np.zeros((len(rows), len(feature_names())))
+    prior: dict[str, Array] = {}
     for name, target in targets.items():
-        at = np.array([i for i, r in enumerate(rows) if r["target"] == name], dtype=np.int64)
+        at = np.array([i for i, r in enumerate(rows) if r["target_hash"] == name], dtype=np.int64)
         groups = group_pairs([texts[i] for i in at], [rows[i]["schedule"] for i in at])
-        parts.append((at, *feature_matrix(groups, len(at), [target] * len(groups))))
+        matrix[at], estimates = feature_matrix(groups, len(at), [target] * len(groups))
+        counts[at] = count_matrix(groups, len(at), target)
+        for key, values in estimates.items():
+            prior.setdefault(key, np.zeros(len(rows)))[at] = values
         for group in groups:
             kind = group.facts.kind
             kinds[at[group.rows]] = KINDS.index(kind) if kind in KINDS else len(KINDS)
-    matrix = np.zeros((len(rows), parts[0][1].shape[1]))
-    prior = {k: np.zeros(len(rows)) for k in parts[0][2]}
-    for at, part, estimates in parts:
-        matrix[at] = part
-        for key, values in estimates.items():
-            prior[key][at] = values
-    return matrix, prior, kinds
+    return matrix, counts, prior, kinds
 
 
 def _latency(rows: list[dict[str, Any]]) -> Array:
     """Latencies as they would be at the target's usual calibration time."""
     latency = np.array([r["latency_ns"] for r in rows], dtype=np.float64)
     taken = np.array([r["calibration_ns"] or np.nan for r in rows], dtype=np.float64)
-    names = np.array([r["target"] for r in rows])
+    names = np.array([r["target_hash"] for r in rows])
     for name in np.unique(names):
         at = (names == name) & np.isfinite(taken)
         if at.any():

@@ -64,6 +64,8 @@ class Pattern:
     """Extent of every loop; PANEL and LANE for the columns."""
     row_loop: str
     reduction_loops: tuple[str, ...]
+    overlaps: float
+    """1 if neighbouring rows read at the next step what this row reads now (a window): the value stays in registers."""
 
 
 def tile_pattern(region: Region, width: int, vector: int, pack: bool) -> Pattern:
@@ -99,6 +101,7 @@ def tile_pattern(region: Region, width: int, vector: int, pack: bool) -> Pattern
         loops=extents,
         row_loop=loops.rows,
         reduction_loops=tuple(reduction),
+        overlaps=float(bool(reduction) and _overlaps(split, loops.rows, inner)),
     )
 
 
@@ -141,6 +144,7 @@ def row_pattern(region: Region, vector: int) -> Pattern:
         loops={(LANE if d == lane else d): n for d, n in extents.items()},
         row_loop=rows,
         reduction_loops=tuple(d for d in reduced if d != lane),
+        overlaps=0.0,
     )
 
 
@@ -221,6 +225,11 @@ class _Counter:
         lane = bool(depends & self.lanes) or "*" in depends
         row = bool(self.rows) and (self.rows in depends or "*" in depends)
         return lane + 2 * row
+
+
+def _overlaps(region: Region, rows: str, inner: str) -> bool:
+    loads = [e for r in region.reductions for e in walk(r.update) if isinstance(e, Load)]
+    return any(e.address.coefficient(rows) == e.address.coefficient(inner) != 0 for e in loads)
 
 
 def _product(expr: Expr) -> list[Expr]:

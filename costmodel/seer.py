@@ -1,0 +1,336 @@
+"""Ours: trees over what the text says a schedule executes, as residuals of several priors, with ranks and intervals.
+
+The features are the workload's and schedule's (costmodel.features) and the counts of the loop nest that the text
+stands for (costmodel.counting). Latency is the geometric mean of members that learn the residual to different priors:
+errors of one prior are not those of another. A LambdaRank member orders the candidates of one task. Every metric has a
+model of its own error's size, and intervals are conformal in units of it (Lei et al., "Distribution-free predictive
+inference for regression", 2018, section 5.2), on networks that the fitted members did not see.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from costmodel.artefact import check_target, save_artefact
+from costmodel.boosted import booster_files, check_features, read_boosters
+from costmodel.candidates import as_predictions, group_candidates
+from costmodel.counting import NAMES, count_matrix
+from costmodel.dataset import Dataset
+from costmodel.errors import SeercError
+from costmodel.features import FEATURE_VERSION, feature_matrix, feature_names
+from costmodel.learner import Predicted
+from costmodel.protocol import Prediction
+from costmodel.schedules import Array
+from costmodel.target import Target
+
+if TYPE_CHECKING:
+    import xgboost
+
+COVERAGE = 0.9
+MEMBERS = {"latency_ns": ("bound", "analytic", "none"), "instructions": ("bound",), "code_bytes": ("bound",)}
+"""Priors of a metric's members, all on a logarithmic scale."""
+COUNTED = ("registers", "spills", "vector_utilisation")
+"""Metrics that are learned as they are."""
+ALL_METRICS = (*MEMBERS, *COUNTED, "peak_bytes", "utilisation")
+"""`peak_bytes` follows from the text, `utilisation` from the latency."""
+NOISE = 0.03
+"""Relative error of a latency that was measured without disturbance."""
+_TOTALS = [i for i, name in enumerate(NAMES) if name.startswith("total_")]
+
+
+@dataclass(frozen=True)
+class SeerOptions:
+    """How the trees are grown."""
+
+    trees: int = 350
+    """Of each latency member."""
+    other_trees: int = 200
+    """Of every other metric, and of the ranking member."""
+    counted_depth: int = 9
+    """Of the trees of counted metrics: what a compiler decides has sharp edges."""
+    error_trees: int = 60
+    """Of the model of a metric's error."""
+    depth: int = 7
+    learning_rate: float = 0.06
+    rows: float = 0.8
+    columns: float = 0.3
+    """Shares of rows and features that each tree sees."""
+    minimum_weight: float = 4.0
+    bins: int = 128
+    held_out: float = 0.25
+    """Share of the networks that intervals are calibrated on; the members are then grown again on all."""
+    rank_weight: float = 0.0
+    """Share of the ranking member in the order of candidates."""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the members read of n candidates: features (n, f), priors by name (n,), and the analytic estimates."""
+
+    matrix: Array
+    priors: dict[str, dict[str, Array]]
+    analytic: Mapping[str, Array]
+
+
+def inputs(matrix: Array, counts: Array, analytic: Mapping[str, Array]) -> Inputs:
+    """The members' inputs from features, counts and analytic estimates of the same candidates."""
+    readable = counts[:, NAMES.index("readable")] > 0
+    column = {name: counts[:, i] for i, name in enumerate(NAMES)}
+    bounds = {
+        "latency_ns": column["bound_ns"],
+        "instructions": counts[:, _TOTALS].sum(axis=1) + 4.0 * column["tiles"],
+        "code_bytes": 7.0 * column["code"] + 200.0,
+    }
+    priors = {
+        metric: {
+            "bound": np.log(np.maximum(np.where(readable, bounds[metric], analytic[metric]), 1.0)),
+            "analytic": np.log(np.maximum(analytic[metric], 1.0)),
+            "none": np.zeros(len(matrix)),
+        }
+        for metric in MEMBERS
+    }
+    return Inputs(np.hstack([matrix, np.log2(1.0 + np.maximum(counts, 0.0))]), priors, analytic)
+
+
+@dataclass(frozen=True)
+class SeerModel:
+    """A trained model."""
+
+    boosters: dict[str, xgboost.Booster]
+    """`METRIC.PRIOR` for members, `METRIC` for counted metrics, `METRIC.error`, and `rank`."""
+    widths: dict[str, float]
+    """Half-width of a metric's interval in units of its predicted error."""
+    targets: tuple[Target, ...]
+    options: SeerOptions = field(default_factory=SeerOptions)
+    name: str = "seer"
+
+    def predict(
+        self, candidates: Sequence[str], target: Target, metrics: Sequence[str] | None = None
+    ) -> list[Prediction]:
+        """See `costmodel.protocol.CostModel.predict`."""
+        check_target(self.name, list(self.targets), target)
+        groups = group_candidates(candidates)
+        matrix, analytic = feature_matrix(groups, len(candidates), [target] * len(groups))
+        found = inputs(matrix, count_matrix(groups, len(candidates), target), analytic)
+        values, low, high = self._tables(found, ALL_METRICS if metrics is None else metrics)
+        return list[Prediction](as_predictions(values, low, high, len(candidates)))
+
+    def predict_dataset(self, data: Dataset) -> Predicted:
+        """See `costmodel.learner.Trained`."""
+        found = inputs(data.matrix, data.counts, data.prior)
+        values, low, high = self._tables(found, ALL_METRICS)
+        return Predicted(values, low, high, self.order(found, values["latency_ns"]))
+
+    def order(self, found: Inputs, latency: Array) -> Array:
+        """What candidates of one task are sorted by: log latency and the ranking member."""
+        if not self.options.rank_weight or "rank" not in self.boosters:
+            return latency
+        return np.log(latency) - self.options.rank_weight * run(self.boosters["rank"], found.matrix)
+
+    def _tables(self, found: Inputs, metrics: Sequence[str]) -> tuple[dict[str, Array], ...]:
+        values, low, high = dict[str, Array](), dict[str, Array](), dict[str, Array]()
+        for metric in metrics:
+            if metric in self.widths:
+                values[metric], low[metric], high[metric] = self._metric(metric, found)
+            elif metric == "peak_bytes":
+                values[metric] = low[metric] = high[metric] = found.analytic[metric]
+        if "utilisation" in metrics:
+            work = found.analytic["utilisation"] * found.analytic["latency_ns"]
+            bounds = self._metric("latency_ns", found) if "latency_ns" not in values else None
+            middle, lower, upper = bounds or (values["latency_ns"], low["latency_ns"], high["latency_ns"])
+            for table, latency in ((values, middle), (low, upper), (high, lower)):
+                table["utilisation"] = np.minimum(1.0, work / latency)
+        return values, low, high
+
+    def _metric(self, metric: str, found: Inputs) -> tuple[Array, Array, Array]:
+        raw = raw_metric(metric, self.boosters, found)
+        error = (
+            np.exp(run(self.boosters[f"{metric}.error"], found.matrix)) if f"{metric}.error" in self.boosters else 1.0
+        )
+        reach = self.widths[metric] * error
+        return tuple(to_metric(metric, raw + d) for d in (0.0, -reach, reach))  # pyright: ignore[reportReturnType]
+
+    def save(self, folder: Path, card: str, extra: dict[str, Any]) -> None:
+        """See `costmodel.learner.Trained`."""
+        config = {
+            "model": "seer",
+            "feature_version": FEATURE_VERSION,
+            "features": list(feature_names()),
+            "counts": list(NAMES),
+            "targets": [json.loads(t.to_json()) for t in self.targets],
+            "options": asdict(self.options),
+            "widths": self.widths,
+        }
+        save_artefact(folder, {**config, **extra}, booster_files(self.boosters), card)
+
+
+@dataclass(frozen=True)
+class SeerLearner:
+    """The learner of `SeerModel`."""
+
+    options: SeerOptions = field(default_factory=SeerOptions)
+    name: str = "seer"
+
+    def fit(self, data: Dataset, seed: int = 0) -> SeerModel:
+        """See `costmodel.learner.Learner`."""
+        options = replace(self.options, seed=seed)
+        found, known = inputs(data.matrix, data.counts, data.prior), _known(data)
+        if not known:
+            raise SeercError(f"{len(data)} records are too few to train on: at least 40 successful ones are needed")
+        train = _part(data, options)
+        first = {m: fit_metric(m, found, data, train & rows, options) for m, rows in known.items()}
+        boosters, widths = dict[str, Any](), dict[str, float]()
+        for metric, rows in known.items():
+            size = np.abs(label(metric, data) - raw_metric(metric, first[metric], found))
+            error, widths[metric] = _fit_interval(found, size, rows & ~train, data, options)
+            boosters |= fit_metric(metric, found, data, rows, options) | {f"{metric}.error": error}
+        if options.rank_weight:
+            boosters["rank"] = _fit_rank(found, data, options)
+        return SeerModel(boosters, widths, data.targets, options)
+
+
+def load(config: dict[str, Any], files: dict[str, bytes]) -> SeerModel:
+    """The model of an artefact's configuration and files; SeercError if its features are not today's."""
+    name = str(config["name"])
+    check_features(name, config)
+    if config["counts"] != list(NAMES):
+        raise SeercError(f"cost model {name}: its features are not those of this seerc; train the model again")
+    targets = tuple(Target.from_json(json.dumps(t)) for t in config["targets"])
+    widths = {k: float(v) for k, v in config["widths"].items()}
+    return SeerModel(read_boosters(files), widths, targets, SeerOptions(**config["options"]), name)
+
+
+def label(metric: str, data: Dataset) -> Array:
+    """What is learned of a metric; NaN where it is not known."""
+    measured = data.measured[metric]
+    return np.log(np.maximum(measured, 1e-3)) if metric in MEMBERS else measured
+
+
+def raw_metric(metric: str, boosters: Mapping[str, xgboost.Booster], found: Inputs) -> Array:
+    """The prediction in the space of `label`."""
+    if metric not in MEMBERS:
+        return run(boosters[metric], found.matrix)
+    parts = [run(boosters[f"{metric}.{p}"], found.matrix) + found.priors[metric][p] for p in MEMBERS[metric]]
+    return np.mean(parts, axis=0)
+
+
+def to_metric(metric: str, raw: Array) -> Array:
+    """The metric of what `raw_metric` gives."""
+    if metric in MEMBERS:
+        return np.exp(raw)
+    return np.clip(raw, 0.0, 1.0 if metric == "vector_utilisation" else np.inf)
+
+
+def fit_metric(
+    metric: str, found: Inputs, data: Dataset, rows: NDArray[np.bool_], options: SeerOptions
+) -> dict[str, xgboost.Booster]:
+    """The members of one metric, grown on `rows`."""
+    weight = _weights(metric, data)[rows]
+    trees = options.trees if metric == "latency_ns" else options.other_trees
+    if metric not in MEMBERS:
+        deep = replace(options, depth=options.counted_depth, columns=min(1.0, 2 * options.columns), minimum_weight=1.0)
+        return {metric: _grow(found.matrix[rows], label(metric, data)[rows], weight, trees, deep)}
+    made: dict[str, xgboost.Booster] = {}
+    for number, prior in enumerate(MEMBERS[metric]):
+        residual = (label(metric, data) - found.priors[metric][prior])[rows]
+        seeded = replace(options, seed=options.seed + number)
+        made[f"{metric}.{prior}"] = _grow(found.matrix[rows], residual, weight, trees, seeded)
+    return made
+
+
+def _known(data: Dataset) -> dict[str, NDArray[np.bool_]]:
+    """Rows with a measured value, by metric; metrics with too few are left out."""
+    rows = {m: np.isfinite(data.measured[m]) for m in (*MEMBERS, *COUNTED) if m in data.measured}
+    return {m: r for m, r in rows.items() if r.sum() >= 40} if rows["latency_ns"].sum() >= 40 else {}
+
+
+def _part(data: Dataset, options: SeerOptions) -> NDArray[np.bool_]:
+    """Rows of the networks that members are fitted to before intervals are calibrated on the others."""
+    groups = data.groups if len(np.unique(data.groups)) >= 4 else data.workloads
+    names = np.random.default_rng(options.seed).permutation(np.unique(groups))
+    held = names[: max(1, round(options.held_out * len(names)))]
+    return ~np.isin(groups, held)
+
+
+def _weights(metric: str, data: Dataset) -> Array:
+    """Every task counts alike; in it, what was measured without disturbance and what is fast count more."""
+    counts = np.bincount(data.tasks)[data.tasks].astype(np.float64)
+    weight = 1.0 / counts
+    if metric == "latency_ns":
+        latency, best = data.measured["latency_ns"], np.full(len(counts), np.inf)
+        np.fmin.at(best, data.tasks, latency)
+        spread = np.nan_to_num(data.spread, nan=0.1) / 4.0
+        weight *= np.sqrt(best[data.tasks] / latency) * NOISE**2 / (NOISE**2 + np.minimum(spread, 0.2) ** 2)
+    return weight * len(weight) / weight.sum()
+
+
+def _fit_interval(
+    found: Inputs, size: Array, rows: NDArray[np.bool_], data: Dataset, options: SeerOptions
+) -> tuple[xgboost.Booster, float]:
+    """A model of an error's size, and the quantile of the size in its units, on workloads that it was not fitted to."""
+    half = np.random.default_rng(options.seed + 1).random(len(data.hashes))[data.workloads] < 0.5
+    scaled: list[Array] = []
+    for part in (half, ~half):
+        fitted = _fit_error(found.matrix[rows & part], size[rows & part], options)
+        scaled.append(size[rows & ~part] / np.exp(run(fitted, found.matrix[rows & ~part])))
+    error = _fit_error(found.matrix[rows], size[rows], options)
+    return error, float(np.quantile(np.concatenate(scaled), COVERAGE))
+
+
+def _fit_error(matrix: Array, size: Array, options: SeerOptions) -> xgboost.Booster:
+    """A model of the logarithm of an error's size."""
+    floor = max(float(np.quantile(size, 0.2)), 1e-4)
+    small = replace(options, depth=4, learning_rate=0.1, minimum_weight=8.0)
+    return _grow(matrix, np.log(size + floor), np.ones(len(size)), options.error_trees, small)
+
+
+def _fit_rank(found: Inputs, data: Dataset, options: SeerOptions) -> xgboost.Booster:
+    """LambdaRank (NDCG) over the candidates of a task; relevance is the fastest latency over a candidate's."""
+    import xgboost
+
+    order = np.argsort(data.tasks, kind="stable")
+    latency, best = data.measured["latency_ns"], np.full(data.tasks.max() + 1, np.inf)
+    np.fmin.at(best, data.tasks, latency)
+    relevance = np.clip(31 * best[data.tasks] / latency, 0, 31).astype(np.int64)
+    rows = xgboost.DMatrix(found.matrix[order], relevance[order], nthread=1)
+    rows.set_group(np.bincount(data.tasks))
+    parameters = _parameters(options) | {"objective": "rank:ndcg", "lambdarank_num_pair_per_sample": 8}
+    return xgboost.train(parameters, rows, options.other_trees)
+
+
+def _grow(matrix: Array, found: Array, weight: Array, trees: int, options: SeerOptions) -> xgboost.Booster:
+    import xgboost
+
+    rows = xgboost.DMatrix(matrix, found, weight=weight, nthread=1)
+    return xgboost.train(_parameters(options), rows, trees)
+
+
+def _parameters(options: SeerOptions) -> dict[str, Any]:
+    return {
+        "objective": "reg:squarederror",
+        "max_depth": options.depth,
+        "eta": options.learning_rate,
+        "subsample": options.rows,
+        "colsample_bytree": options.columns,
+        "min_child_weight": options.minimum_weight,
+        "max_bin": options.bins,
+        "tree_method": "hist",
+        "nthread": 1,
+        "seed": options.seed,
+    }
+
+
+def run(booster: xgboost.Booster, matrix: Array) -> Array:
+    """What a booster gives for each row."""
+    import xgboost
+
+    booster.set_param({"nthread": 1})
+    return np.asarray(booster.predict(xgboost.DMatrix(matrix, nthread=1)), dtype=np.float64)
