@@ -8,6 +8,7 @@ model did not see. Training and prediction use one thread and a fixed seed, so t
 from __future__ import annotations
 
 import json
+import lzma
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from costmodel.artefact import check_target, save_artefact
+from costmodel.artefact import MAX_FILE_BYTES, check_target, save_artefact
 from costmodel.candidates import as_predictions, group_candidates
 from costmodel.dataset import Dataset
 from costmodel.errors import SeercError
@@ -151,21 +152,36 @@ def check_features(name: str, config: dict[str, Any]) -> None:
 
 
 def booster_files(boosters: Mapping[str, xgboost.Booster]) -> dict[str, bytes]:
-    """One `model-METRIC.ubj` a booster."""
-    return {f"model-{metric}.ubj": bytes(booster.save_raw("ubj")) for metric, booster in boosters.items()}
+    """One `model-NAME.ubj.xz` a booster."""
+    return {f"model-{n}.ubj.xz": lzma.compress(bytes(b.save_raw("ubj")), preset=6) for n, b in boosters.items()}
 
 
 def read_boosters(files: Mapping[str, bytes]) -> dict[str, xgboost.Booster]:
-    """What `booster_files` wrote."""
+    """What `booster_files` wrote.
+
+    Raises:
+        SeercError: a file holds no booster, or one larger than MAX_FILE_BYTES.
+    """
     import xgboost
 
     found: dict[str, xgboost.Booster] = {}
     for name, content in files.items():
-        if name.endswith(".ubj"):
+        if name.endswith(".ubj.xz"):
             booster = xgboost.Booster()
-            booster.load_model(bytearray(content))
-            found[name.removeprefix("model-").removesuffix(".ubj")] = booster
+            booster.load_model(bytearray(_decompressed(name, content)))
+            found[name.removeprefix("model-").removesuffix(".ubj.xz")] = booster
     return found
+
+
+def _decompressed(name: str, content: bytes) -> bytes:
+    reader = lzma.LZMADecompressor()
+    try:
+        raw = reader.decompress(content, max_length=MAX_FILE_BYTES)
+    except lzma.LZMAError as error:
+        raise SeercError(f"{name}: not xz data ({error}); fetch or train the model again") from error
+    if not reader.eof:
+        raise SeercError(f"{name}: cut off, or larger than {MAX_FILE_BYTES} bytes; fetch or train the model again")
+    return raw
 
 
 def fit(data: Dataset, options: BoostedOptions | None = None) -> BoostedModel:
