@@ -1,0 +1,103 @@
+"""Our model: learns a known law better than its priors, reproducibly, and knows how wrong it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from costmodel.dataset import Dataset, load_dataset
+from costmodel.errors import SeercError
+from costmodel.learner import learner
+from costmodel.protocol import load_cost_model
+from costmodel.record import Record, to_table
+from costmodel.score import score
+from costmodel.seer import SeerLearner, SeerModel, SeerOptions
+from costmodel.split import split
+from costmodel.target import Target
+from costmodel.text import join_candidate
+from costmodel.unrolling import unroll
+
+OPTIONS = SeerOptions(
+    trees=150,
+    other_trees=80,
+    error_trees=20,
+    depth=5,
+    counted_depth=5,
+    columns=0.6,
+    learning_rate=0.12,
+    minimum_weight=1,
+)
+
+
+@pytest.fixture(scope="module")
+def dataset(records: list[Record]) -> Dataset:
+    return load_dataset(to_table(records))
+
+
+@pytest.fixture(scope="module")
+def parts(dataset: Dataset) -> tuple[Dataset, Dataset]:
+    train, test = split(dataset, "unseen-networks", 1)
+    return dataset.take(train), dataset.take(test)
+
+
+@pytest.fixture(scope="module")
+def model(parts: tuple[Dataset, Dataset]) -> SeerModel:
+    return SeerLearner(OPTIONS).fit(parts[0])
+
+
+def test_it_learns_more_than_its_priors_on_networks_it_has_not_seen(
+    model: SeerModel, parts: tuple[Dataset, Dataset]
+) -> None:
+    train, test = parts
+    found = score(model.predict_dataset(test), test)
+    analytic = score(learner("analytic").fit(train).predict_dataset(test), test)
+    assert found["mape"] < 0.3
+    assert found["mape"] < 0.65 * analytic["mape"]
+    assert found["kendall_tau"] > analytic["kendall_tau"] + 0.2
+    assert found["registers_rmse_range"] < 0.1
+    assert 0.6 < found["coverage90"] <= 1.0
+
+
+def test_rows_and_texts_are_predicted_alike(model: SeerModel, parts: tuple[Dataset, Dataset]) -> None:
+    some = parts[1].take(np.arange(40))
+    by_row = model.predict_dataset(some)
+    by_text = model.predict(some.candidates(), some.target)
+    for metric, values in by_row.values.items():
+        np.testing.assert_allclose([p[metric].value for p in by_text], values, rtol=1e-6)
+    assert by_text[:1] == model.predict(some.candidates()[:1], some.target)
+    assert all(v.low <= v.value <= v.high for p in by_text for v in p.values())
+    assert model.predict(some.candidates()[:2], some.target, ["utilisation"])[0].keys() == {"utilisation"}
+
+
+def test_the_same_seed_gives_the_same_model(parts: tuple[Dataset, Dataset], model: SeerModel) -> None:
+    again = SeerLearner(OPTIONS).fit(parts[0])
+    assert again.widths == model.widths
+    assert all(bytes(again.boosters[n].save_raw("ubj")) == bytes(b.save_raw("ubj")) for n, b in model.boosters.items())
+
+
+def test_artefact_round_trip(
+    model: SeerModel, tmp_path: Path, target: Target, matmul: Callable[..., str], schedule: Callable[..., str]
+) -> None:
+    model.save(tmp_path / "made", "# card\n", {})
+    texts = [join_candidate(matmul(m, 200, 300), schedule(r, 2)) for m in (1, 50) for r in (1, 4, 9)]
+    loaded = load_cost_model(tmp_path / "made", target)
+    assert loaded is not None
+    assert loaded.predict(texts, target) == model.predict(texts, target)
+
+
+def test_too_little_data_is_refused(dataset: Dataset) -> None:
+    with pytest.raises(SeercError, match="too few"):
+        SeerLearner(OPTIONS).fit(dataset.take(np.arange(20)))
+
+
+def test_loops_are_unrolled_as_llvm_does() -> None:
+    """Matrix products compiled on AVX-512: steps in the hot loop by register tile (vectors x rows), K = 256 and 24."""
+    found = unroll(np.array([5.0, 17.0, 22.0, 46.0]), np.ones(4), [np.full(4, 256.0)])
+    assert found.steps.tolist() == [8, 4, 2, 1]  # 1x1, 1x4, 2x4, 4x6
+    assert found.rounds.tolist() == [32, 64, 128, 256]
+    short = unroll(np.array([5.0, 12.0, 22.0]), np.ones(3), [np.full(3, 24.0)])
+    assert short.steps.tolist() == [24, 24, 3]  # 1x1 and 2x2 wholly, 2x4 in part
+    assert short.vanished.tolist() == [1, 1, 0]
