@@ -39,7 +39,7 @@ from costmodel.target import Target
 from passes.fusion import Decide, fuse
 from passes.fusion.cost import CostDecision
 from passes.mlir import context, ir
-from passes.tiling.select import PLAIN, Choice, choose
+from passes.tiling.select import PLAIN, Choice, choose_all
 from passes.tiling.space import VectorUnit
 
 T = TypeVar("T")
@@ -54,8 +54,14 @@ class CompileOptions:
     cache: bool = True
     jobs: int = 0
     """Child processes that compile kernels; 0: one a CPU."""
+    tune: int = 0
+    """Measurements that may be spent on choosing schedules (compiler.tune); 0: predictions alone decide."""
 
     def __post_init__(self) -> None:
+        if self.tune < 0 or (self.tune and self.cost_model == "none"):
+            raise SeercError(
+                f"tuning takes a number of measurements and a cost model, got {self.tune} and {self.cost_model}"
+            )
         if self.jobs < 0:
             raise SeercError(f"jobs must be at least 1, or 0 for one a CPU, got {self.jobs}")
 
@@ -81,11 +87,14 @@ def compile_model(model: ImportedModel, options: CompileOptions | None = None) -
     return build_program(model, lower_model(model, options or CompileOptions()))
 
 
-def lower_model(model: ImportedModel, options: CompileOptions) -> Stages:
-    """Everything but linking."""
+def lower_model(model: ImportedModel, options: CompileOptions, say: Callable[[str], None] = log.info) -> Stages:
+    """Everything but linking; `say` is told how tuning goes on."""
     clock, target = _Clock(), detect_target()
     cache = Cache.default() if options.cache else None
     made, planned = _decide(model, options, target, cache, clock)
+    if options.tune:
+        tuned = clock.time("tune", lambda: _tune(made.choices, planned, options, target, cache, say))
+        made = Decisions(made.fused, tuned)
     kernels, choices, fallbacks = clock.time("compile kernels", lambda: _compile(made.choices, options.jobs, cache))
     infos = {key: KernelInfo(key, k.packing, k.scratch_bytes) for key, k in kernels.items()}
     assembly = assemble(planned, infos, model.weights)
@@ -132,7 +141,23 @@ def place(fused: str, model: ImportedModel) -> tuple[str, Steps]:
 
 def choose_schedules(planned: Steps, cost_model: CostModel | None, target: Target) -> dict[str, Choice]:
     """A schedule for every workload."""
-    return {key: choose(text, vector_unit(target), cost_model, target) for key, text in planned.workloads.items()}
+    choices = choose_all(list(planned.workloads.values()), vector_unit(target), cost_model, target)
+    return dict(zip(planned.workloads, choices, strict=True))
+
+
+def _tune(
+    choices: Mapping[str, Choice],
+    planned: Steps,
+    options: CompileOptions,
+    target: Target,
+    cache: Cache | None,
+    say: Callable[[str], None],
+) -> dict[str, Choice]:
+    from compiler.tune import TuneOptions, tune
+
+    cost = load_cost_model(options.cost_model, target)
+    assert cost is not None  # CompileOptions refuses `none`
+    return tune(planned, choices, cost, target, TuneOptions(options.tune, options.jobs), cache, say)
 
 
 def _check_memory(model: ImportedModel, planned: Steps) -> None:
@@ -240,6 +265,8 @@ def _kernel_entry(key: str, stages: Stages, count: int) -> dict[str, Any]:
         "schedule": str(choice.schedule),
         "considered": choice.considered,
         "predicted": predicted,
+        "trials": choice.trials,
+        "tuned_ns": choice.measured_ns,
         "fallback": stages.fallbacks.get(key, ""),
     }
 

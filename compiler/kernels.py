@@ -16,7 +16,7 @@ from compiler.children import outcome
 from compiler.emit.winograd_weights import WinogradPacking
 from compiler.target import host_features
 from costmodel.errors import SeercError
-from passes.region.roles import Packing
+from costmodel.region.roles import Packing
 
 VERSION = "2"
 """Counts up when the same candidate text compiles to other code."""

@@ -25,6 +25,17 @@ METRICS: dict[str, str] = {
     "peak_bytes": "bytes of operands, results and scratch that are live at once",
 }
 """Every metric with its unit and where it comes from."""
+ORDER = "order"
+"""Asked for beside metrics: a value by which candidates of one workload are sorted, lower is faster.
+
+Models that rank by latency leave it out.
+"""
+
+
+def metrics_of(model: object) -> Mapping[str, str]:
+    """METRICS, and those of the model's own: what `own_metrics` of a model of users' data names."""
+    own: Mapping[str, str] = getattr(model, "own_metrics", {})
+    return {**METRICS, **own}
 
 
 class Value(NamedTuple):

@@ -26,7 +26,7 @@ from costmodel.dataset import Dataset
 from costmodel.errors import SeercError
 from costmodel.features import FEATURE_VERSION, feature_matrix, feature_names
 from costmodel.learner import Predicted
-from costmodel.protocol import Prediction
+from costmodel.protocol import ORDER, Prediction
 from costmodel.schedules import Array
 from costmodel.target import Target
 
@@ -66,7 +66,7 @@ class SeerOptions:
     bins: int = 128
     held_out: float = 0.25
     """Share of the networks that intervals are calibrated on; the members are then grown again on all."""
-    rank_weight: float = 0.0
+    rank_weight: float = 0.1
     """Share of the ranking member in the order of candidates."""
     seed: int = 0
 
@@ -142,6 +142,9 @@ class SeerModel:
                 values[metric], low[metric], high[metric] = self._metric(metric, found)
             elif metric == "peak_bytes":
                 values[metric] = low[metric] = high[metric] = found.analytic[metric]
+        if ORDER in metrics:
+            latency = values["latency_ns"] if "latency_ns" in values else self._metric("latency_ns", found)[0]
+            values[ORDER] = low[ORDER] = high[ORDER] = self.order(found, latency)
         if "utilisation" in metrics:
             work = found.analytic["utilisation"] * found.analytic["latency_ns"]
             bounds = self._metric("latency_ns", found) if "latency_ns" not in values else None

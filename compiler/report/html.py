@@ -63,6 +63,7 @@ def _kernel(entry: Json, total: float, stages: Stages) -> dict[str, Any]:
         "shapes": shapes_words(entry["inputs"], entry["results"]),
         "schedule": schedule_words(entry["schedule"]),
         "considered": entry["considered"],
+        "trials": entry["trials"],
         "calls": entry["runs"] or entry["calls"],
         "predicted": duration(predicted[0]) if predicted else _NONE,
         "interval": f"{duration(predicted[1])} to {duration(predicted[2])}" if predicted else "",

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 
 from costmodel.protocol import CostModel
 from costmodel.target import Target
-from passes.tiling.select import Choice, choose
+from passes.tiling.select import Choice, choose_all
 from passes.tiling.space import VectorUnit
 
 MARGIN = 1.02
 """A merged region may be predicted this much slower: it saves a call and a buffer that no prediction counts."""
+METRICS = ("latency_ns", "spills")
+"""What a decision reads."""
 
 
 @dataclass
@@ -24,16 +26,18 @@ class CostDecision:
     _choices: dict[str, Choice] = field(default_factory=dict[str, Choice])
 
     def __call__(self, merged: str, parts: Sequence[str]) -> bool:
-        whole, pieces = self._choice(merged), [self._choice(p) for p in parts]
+        whole, *pieces = self._all(merged, *parts)
         if not all(c.predicted for c in (whole, *pieces)):
             return bool(whole.predicted) or not any(c.predicted for c in pieces)
         apart = sum(_latency(c) for c in pieces)
         return _latency(whole) <= apart * MARGIN and not self._spills(whole, pieces)
 
-    def _choice(self, text: str) -> Choice:
-        if text not in self._choices:
-            self._choices[text] = choose(text, self.unit, self.cost_model, self.target)
-        return self._choices[text]
+    def _all(self, *texts: str) -> list[Choice]:
+        new = [text for text in dict.fromkeys(texts) if text not in self._choices]
+        if new:
+            found = choose_all(new, self.unit, self.cost_model, self.target, METRICS)
+            self._choices.update(zip(new, found, strict=True))
+        return [self._choices[text] for text in texts]
 
     def _spills(self, whole: Choice, pieces: Sequence[Choice]) -> bool:
         """The register-pressure veto: even the lower bound says that merging makes the hot loop spill."""

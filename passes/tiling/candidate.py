@@ -41,7 +41,7 @@ class Template:
 @contextmanager
 def same_context() -> Generator[None]:
     """The current MLIR context, a fresh one if there is none: making one costs more than reading a workload."""
-    if ir.Context.current is not None:  # pyright: ignore[reportUnnecessaryComparison]
+    if ir.Context.current is not None:
         yield
         return
     with context():

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from costmodel.protocol import ORDER
 from passes.region.structure import UnsupportedRegion
-from passes.tiling.candidate import Template, read_template
+from passes.tiling.candidate import Template, read_template, same_context
 from passes.tiling.schedule import Schedule
 from passes.tiling.space import VectorUnit, heuristic, schedules
 
@@ -23,35 +24,87 @@ class Choice:
     predicted: Mapping[str, Any] = field(default_factory=dict)
     considered: int = 1
     reason: str = ""
+    trials: int = 0
+    """Schedules of the workload that were measured for this choice."""
+    measured_ns: float | None = None
+    """Latency of one call on one thread, if the chosen schedule was among them."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """The legal schedules of a workload, the heuristic's first; one schedule and a reason where no emitter reads it."""
+
+    template: Template
+    schedules: Sequence[Schedule]
+    reason: str = ""
+
+    def candidates(self) -> list[str]:
+        """One candidate text a schedule."""
+        return [self.template.candidate(s) for s in self.schedules]
+
+
+def read_space(workload: str, unit: VectorUnit) -> Space:
+    """All legal schedules of a workload text."""
+    template = read_template(workload)
+    if template.region is None:
+        return Space(template, [_without_region(template, unit)], template.reason)
+    try:
+        return Space(template, schedules(template.region, unit))
+    except (UnsupportedRegion, ValueError) as error:
+        return Space(template, [_without_region(template, unit)], str(error))
 
 
 def choose(workload: str, unit: VectorUnit, cost_model: Any, target: Any) -> Choice:
-    """The schedule with the lowest predicted latency; ties go to the earlier one, so the choice is deterministic.
+    """The schedule with the lowest predicted latency; see `choose_all`."""
+    return choose_all([workload], unit, cost_model, target)[0]
 
-    `cost_model` is a costmodel.protocol.CostModel or None for the heuristic.
+
+def choose_all(
+    workloads: Sequence[str], unit: VectorUnit, cost_model: Any, target: Any, metrics: Sequence[str] | None = None
+) -> list[Choice]:
+    """For each workload the schedule with the lowest predicted latency; ties go to the earlier one.
+
+    `metrics` (None: all that the model knows) are predicted of the chosen ones. `cost_model` is a
+    costmodel.protocol.CostModel or None for the heuristic.
     """
+    with same_context():
+        if cost_model is None:
+            return [_by_heuristic(workload, unit) for workload in workloads]
+        # A few metrics of every candidate take less time than a second look at the chosen ones.
+        found = [_fastest(read_space(w, unit), cost_model, target, metrics or ("latency_ns",)) for w in workloads]
+    ranked = [i for i, choice in enumerate(found) if metrics is None and not choice.reason]
+    predictions = cost_model.predict([found[i].candidate for i in ranked], target) if ranked else []
+    for i, predicted in zip(ranked, predictions, strict=True):
+        found[i] = replace(found[i], predicted=dict(predicted))
+    return found
+
+
+def _by_heuristic(workload: str, unit: VectorUnit) -> Choice:
     template = read_template(workload)
-    if template.region is None:
-        return _without_region(template, unit, template.reason)
     try:
-        options = [heuristic(template.region, unit)] if cost_model is None else schedules(template.region, unit)
+        if template.region is not None:
+            schedule = heuristic(template.region, unit)
+            return Choice(schedule, template.candidate(schedule))
+        reason = template.reason
     except (UnsupportedRegion, ValueError) as error:
-        return _without_region(template, unit, str(error))
-    if cost_model is None:
-        return Choice(options[0], template.candidate(options[0]))
-    return _best(template, options, cost_model, target)
-
-
-def _without_region(template: Template, unit: VectorUnit, reason: str) -> Choice:
-    """What no emitter reads: transform scripts if it has a structured op, else the plain lowering."""
-    structured = "linalg.generic" in template.workload
-    schedule = Schedule("transform", vector=unit.lanes, rows=4, pack=False, parallel=False) if structured else PLAIN
+        reason = str(error)
+    schedule = _without_region(template, unit)
     return Choice(schedule, template.candidate(schedule), reason=reason)
 
 
-def _best(template: Template, options: Sequence[Schedule], cost_model: Any, target: Any) -> Choice:
-    candidates = [template.candidate(s) for s in options]
-    predictions = cost_model.predict(candidates, target)
-    latencies = [p["latency_ns"].value for p in predictions]
-    best = min(range(len(options)), key=lambda i: (latencies[i], i))
-    return Choice(options[best], candidates[best], dict(predictions[best]), len(options))
+def _without_region(template: Template, unit: VectorUnit) -> Schedule:
+    """For what no emitter reads: transform scripts if it has a structured op, else the plain lowering."""
+    if "linalg.generic" not in template.workload:
+        return PLAIN
+    return Schedule("transform", vector=unit.lanes, rows=4, pack=False, parallel=False)
+
+
+def _fastest(space: Space, cost_model: Any, target: Any, metrics: Sequence[str]) -> Choice:
+    """The choice with its predictions of `metrics`, latency among them."""
+    if space.reason:
+        return Choice(space.schedules[0], space.template.candidate(space.schedules[0]), reason=space.reason)
+    candidates = space.candidates()
+    predictions = [dict(p) for p in cost_model.predict(candidates, target, (*metrics, ORDER))]
+    order = [p.pop(ORDER, p["latency_ns"]).value for p in predictions]
+    best = min(range(len(candidates)), key=lambda i: (order[i], i))
+    return Choice(space.schedules[best], candidates[best], predictions[best], len(candidates))

@@ -46,7 +46,7 @@ def compile_in_buckets(args: argparse.Namespace, model: LoadedModel) -> int:
     from compiler.driver import CompileOptions
 
     buckets = parse_buckets(args.bucket)
-    options = CompileOptions(cost_model=args.cost_model, cache=not args.no_cache, jobs=args.jobs)
+    options = CompileOptions(cost_model=args.cost_model, cache=not args.no_cache, jobs=args.jobs, tune=args.tune)
     begin = time.perf_counter()
     with progress(f"compiling {len(args.bucket)} buckets of {model.imported.name}"):
         models = load_buckets(model, args.model, buckets)

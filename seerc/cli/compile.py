@@ -21,7 +21,7 @@ from costmodel.files import write_atomically
 from seerc.cli.output import add_json_flag, progress, report, table
 
 if TYPE_CHECKING:
-    from compiler.driver import Stages
+    from compiler.driver import CompileOptions, Stages
     from compiler.frontend.model import LoadedModel
     from compiler.native.program import Program
 
@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--bucket", action="append", metavar="SHAPES", help="input shapes like ids=1x32,mask=1x32; once a bucket")
     add("--pad", action="append", metavar="NAME=VALUE", help="what fills an input up to its bucket; default: 0")
     add("--cost-model", default="default", metavar="NAME", help="default, none, analytic, a plugin, or a folder")
+    add("--tune", type=int, default=0, metavar="N", help="measure up to N schedules where the cost model is unsure")
     add("--threads", type=int, metavar="N", help="for --verify and --bench; default: OMP_NUM_THREADS or one a CPU")
     add("--jobs", type=int, default=0, metavar="N", help="processes that compile kernels; default: one a CPU")
     add("--no-cache", action="store_true", help="compile every kernel again")
@@ -55,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
     from costmodel.protocol import load_cost_model
 
     _check(args)
+    _options(args)
     load_cost_model(args.cost_model, detect_target())  # a wrong name costs no import
     begin = time.perf_counter()
     with progress(f"importing {args.model}"):
@@ -85,11 +87,16 @@ def _check(args: argparse.Namespace) -> None:
         raise SeercError(f"--threads must be at least 1, got {args.threads}")
 
 
-def _emit_only(args: argparse.Namespace, model: LoadedModel) -> int:
+def _options(args: argparse.Namespace) -> CompileOptions:
     from compiler.driver import CompileOptions
+
+    return CompileOptions(args.cost_model, cache=not args.no_cache, jobs=args.jobs, tune=args.tune)
+
+
+def _emit_only(args: argparse.Namespace, model: LoadedModel) -> int:
     from compiler.stages import emit
 
-    options = CompileOptions(cost_model=args.cost_model, cache=not args.no_cache, jobs=args.jobs)
+    options = _options(args)
     with progress(f"compiling {model.imported.name}"):
         found = emit(args.emit, model, options, args.output)
     if isinstance(found, str):
@@ -108,12 +115,12 @@ def _write_text(args: argparse.Namespace, text: str) -> None:
 
 
 def _compile(args: argparse.Namespace, model: LoadedModel, import_s: float) -> int:
-    from compiler.driver import CompileOptions, build_program, lower_model
+    from compiler.driver import build_program, lower_model
 
-    options = CompileOptions(cost_model=args.cost_model, cache=not args.no_cache, jobs=args.jobs)
+    options = _options(args)
     begin = time.perf_counter()
-    with progress(f"compiling {model.imported.name}"):
-        stages = lower_model(model.imported, options)
+    with progress(f"compiling {model.imported.name}") as say:
+        stages = lower_model(model.imported, options, say)
         lowered = time.perf_counter()
         program = build_program(model.imported, stages)
     end = time.perf_counter()
@@ -210,6 +217,7 @@ def _kernels(kernels: list[dict[str, Any]]) -> Any:
     for k in kernels:
         predicted, measured = k["predicted"].get("latency_ns"), k["measured_ns"]
         words = schedule_words(k["schedule"]) + (" (fallback)" if k["fallback"] else "")
+        words += f" (best of {k['trials']} measured)" if k["trials"] else ""
         rows.append(
             (
                 k["kernel"][:7],

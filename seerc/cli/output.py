@@ -7,7 +7,7 @@ import json
 import logging
 import sys
 import warnings
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -51,15 +51,15 @@ def _show_warning(message: Warning | str, *_: object) -> None:
 
 
 @contextmanager
-def progress(text: str) -> Generator[None]:
-    """Show on a terminal's stderr what is being done, while it is."""
+def progress(text: str) -> Generator[Callable[[str], None]]:
+    """Show on a terminal's stderr what is being done, while it is; what is yielded takes further details."""
     if not sys.stderr.isatty():
-        yield
+        yield logging.getLogger("seerc").info
         return
     from rich.console import Console
 
-    with Console(stderr=True).status(text):
-        yield
+    with Console(stderr=True).status(text) as status:
+        yield lambda detail: status.update(f"{text}: {detail}")
 
 
 def read_text(path: Path) -> str:

@@ -11,7 +11,7 @@ import pytest
 from costmodel.dataset import Dataset, load_dataset
 from costmodel.errors import SeercError
 from costmodel.learner import learner
-from costmodel.protocol import load_cost_model
+from costmodel.protocol import ORDER, load_cost_model
 from costmodel.record import Record, to_table
 from costmodel.score import score
 from costmodel.seer import SeerLearner, SeerModel, SeerOptions
@@ -70,6 +70,13 @@ def test_rows_and_texts_are_predicted_alike(model: SeerModel, parts: tuple[Datas
     assert by_text[:1] == model.predict(some.candidates()[:1], some.target)
     assert all(v.low <= v.value <= v.high for p in by_text for v in p.values())
     assert model.predict(some.candidates()[:2], some.target, ["utilisation"])[0].keys() == {"utilisation"}
+
+
+def test_what_is_sorted_by_is_given_where_it_is_asked_for(model: SeerModel, parts: tuple[Dataset, Dataset]) -> None:
+    some = parts[1].take(np.arange(40))
+    asked = model.predict(some.candidates(), some.target, ["latency_ns", ORDER])
+    np.testing.assert_allclose([p[ORDER].value for p in asked], model.predict_dataset(some).ranking, rtol=1e-6)
+    assert ORDER not in model.predict(some.candidates()[:1], some.target)[0]
 
 
 def test_the_same_seed_gives_the_same_model(parts: tuple[Dataset, Dataset], model: SeerModel) -> None:
