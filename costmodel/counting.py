@@ -12,6 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from costmodel.candidates import Group
+from costmodel.facts import facts
 from costmodel.nest import ARITHMETIC, CLASS_AT, CLASSES, Pattern, row_pattern, tile_pattern
 from costmodel.region.read import read_workload
 from costmodel.region.roles import PANEL
@@ -50,6 +51,7 @@ NAMES = (
     "footprint_tile", "footprint_inner", "footprint_middle", "footprint_all", "from_l1", "from_l2", "from_l3",
     *_HOT, "llvm_constants", "llvm_need", "llvm_code",
     "arithmetic_ns", "load_ns", "issue_ns", "chain_ns", "overhead_ns", "l2_ns", "l3_ns", "memory_ns", "bound_ns",
+    "peak_ns",
 )  # fmt: skip
 
 
@@ -63,8 +65,12 @@ def count_matrix(groups: Sequence[Group], count_of: int, target: Target) -> Arra
 
 
 def count(workload: Workload, schedules: Schedules, target: Target) -> dict[str, Array]:
-    """Counts by name of NAMES, each of shape (n,); zeros where the workload has no expression form."""
+    """Counts by name of NAMES, each of shape (n,).
+
+    All but `peak_ns` are 0 where the workload has no expression form.
+    """
     out = {name: np.zeros(len(schedules)) for name in NAMES}
+    out["peak_ns"] += facts(workload).flops / target.peak_gflops_core
     if read_workload(workload) is None or not len(schedules):
         return out
     keys = np.stack([schedules.algorithm == _ROW, schedules.vector, schedules.vectors, schedules.pack], axis=1)
@@ -99,6 +105,7 @@ def _count(p: Pattern, s: Schedules, row: bool, width: int, target: Target) -> d
         (columns * rows, v, r)
         for columns, v in ((np.full(n, float(p.columns // width)), points), ((rest_points > 0) * 1.0, rest_points))
         for rows, r in ((p.rows // tile_rows, tile_rows), ((rest_rows > 0) * 1.0, rest_rows))
+        if (columns * rows).any()
     ]
     inner, hoisted, after = (_bodies(p.counts[w], points, tile_rows) for w in range(3))
     total, tiles, steps = np.zeros((n, len(CLASSES))), np.zeros(n), np.zeros(n)

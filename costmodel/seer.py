@@ -73,10 +73,12 @@ class SeerOptions:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the members read of n candidates: features (n, f), priors by name (n,), and the analytic estimates."""
+    """What the members read of n candidates: features (n, f), priors by metric and name, and analytic estimates."""
 
     matrix: Array
     priors: dict[str, dict[str, Array]]
+    peak_ns: Array
+    """What the operations would take at the target's peak."""
     analytic: Mapping[str, Array]
 
 
@@ -97,7 +99,8 @@ def inputs(matrix: Array, counts: Array, analytic: Mapping[str, Array]) -> Input
         }
         for metric in MEMBERS
     }
-    return Inputs(np.hstack([matrix, np.log2(1.0 + np.maximum(counts, 0.0))]), priors, analytic)
+    matrix = np.hstack([matrix, np.log2(1.0 + np.maximum(counts, 0.0))])
+    return Inputs(matrix, priors, column["peak_ns"], analytic)
 
 
 @dataclass(frozen=True)
@@ -146,11 +149,10 @@ class SeerModel:
             latency = values["latency_ns"] if "latency_ns" in values else self._metric("latency_ns", found)[0]
             values[ORDER] = low[ORDER] = high[ORDER] = self.order(found, latency)
         if "utilisation" in metrics:
-            work = found.analytic["utilisation"] * found.analytic["latency_ns"]
             bounds = self._metric("latency_ns", found) if "latency_ns" not in values else None
             middle, lower, upper = bounds or (values["latency_ns"], low["latency_ns"], high["latency_ns"])
             for table, latency in ((values, middle), (low, upper), (high, lower)):
-                table["utilisation"] = np.minimum(1.0, work / latency)
+                table["utilisation"] = found.peak_ns / latency
         return values, low, high
 
     def _metric(self, metric: str, found: Inputs) -> tuple[Array, Array, Array]:

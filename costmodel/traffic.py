@@ -39,45 +39,38 @@ class Nest:
 
 def footprints(nest: Nest) -> Array:
     """Bytes that each access touches in the tile and in every loop around it: shape (loops + 1, accesses, n)."""
-    covered = dict(nest.tile)
-    levels = [_touched(nest.accesses, covered)]
-    for loop in nest.loops:
-        covered[loop.dim] = covered.get(loop.dim, np.ones_like(loop.trips)) * loop.trips
-        levels.append(_touched(nest.accesses, covered))
-    return np.stack(levels)
+    count = len(nest.loops) + 1
+    covered = {dim: np.repeat(steps[None], count, axis=0) for dim, steps in nest.tile.items()}
+    for at, loop in enumerate(nest.loops):
+        if loop.dim not in covered:
+            covered[loop.dim] = np.ones((count, len(loop.trips)))
+        covered[loop.dim][at + 1 :] *= loop.trips
+    return np.stack([_bytes(a, covered) for a in nest.accesses], axis=1)
 
 
 def traffic(nest: Nest, levels: Array, cache_bytes: float) -> Array:
     """Bytes that come from beyond a cache of `cache_bytes`, shape (n,)."""
     fits = levels.sum(axis=1) <= USABLE * cache_bytes
+    if fits.all():
+        return np.zeros(levels.shape[2])  # calls follow each other: what fits is there from the one before
     inside = np.maximum(fits.sum(axis=0) - 1, 0)
-    total = np.zeros(levels.shape[2])
-    for i, access in enumerate(nest.accesses):
-        moved = np.take_along_axis(levels[:, i, :], inside[None, :], axis=0)[0]
-        for at, loop in enumerate(nest.loops):
-            varies = _varies(access, loop.dim)
-            moved = np.where((at > inside) | ((at == inside) & varies), moved * loop.trips, moved)
-        total += moved * (2.0 if access.store else 1.0)  # what is written is read first
-    return np.where(fits[-1], 0.0, total)  # calls follow each other: what fits is there from the one before
-
-
-def _varies(access: Access, dim: str) -> bool:
-    return access.strides.get(dim, 0) != 0
-
-
-def _touched(accesses: Sequence[Access], covered: dict[str, Array]) -> Array:
-    return np.stack([_bytes(a, covered) for a in accesses])
+    moved = np.take_along_axis(levels, inside[None, None, :], axis=0)[0]
+    varies = np.array([[a.strides.get(loop.dim, 0) != 0 for a in nest.accesses] for loop in nest.loops])
+    for at, loop in enumerate(nest.loops):
+        again = (at > inside)[None, :] | ((at == inside)[None, :] & varies[at][:, None])
+        moved = np.where(again, moved * loop.trips, moved)
+    passes = np.array([2.0 if a.store else 1.0 for a in nest.accesses])  # what is written is read first
+    return np.where(fits[-1], 0.0, passes @ moved)
 
 
 def _bytes(access: Access, covered: dict[str, Array]) -> Array:
     """Whole cache lines that an access touches while each dimension covers so many steps."""
-    some = next(iter(covered.values()))
+    one = np.ones_like(next(iter(covered.values())))
     reach: dict[int, Array] = {}
     for dim, stride in access.strides.items():
         if dim in covered and stride:
-            reach[abs(stride)] = reach.get(abs(stride), np.ones_like(some)) + covered[dim] - 1.0
-    run = reach.pop(1, np.ones_like(some))
-    lines = np.ceil(run * access.element_bytes / LINE)
+            reach[abs(stride)] = reach.get(abs(stride), one) + covered[dim] - 1.0
+    lines = np.ceil(reach.pop(1, one) * access.element_bytes / LINE)
     for steps in reach.values():
         lines = lines * steps
     return np.minimum(lines * LINE, access.span_bytes + LINE)

@@ -87,7 +87,7 @@ def _card(name: str, model: str, data: Dataset, facts: Mapping[str, Any], evalua
         "",
     ]
     for split_name, result in evaluations.items():
-        lines += [f"## Split {split_name}, {result['seeds']} seeds: mean (lowest, highest)", ""]
+        lines += [f"## Split {split_name}, {result['seeds']} seeds: mean (95 % interval)", ""]
         contestants = {"this model": result["metrics"], **result["baselines"]}
         lines += ["| metric | " + " | ".join(contestants) + " |", "| --- |" + " --- |" * len(contestants)]
         for metric in result["metrics"]:

@@ -1,8 +1,9 @@
 """cost datasets and models: collect, train, eval, merge
 
-seerc cost collect zoo:bert zoo:resnet18 -o run1
+seerc cost collect zoo:bert hf:qwen3#1 ops:100 graphs:20 -o run1
 seerc cost merge run1 run2 -o data.parquet
 seerc cost train data.parquet -o my-model
+seerc cost train my-texts.jsonl --target cycles -o my-model
 seerc cost eval my-model --data data.parquet --split unseen-networks
 """
 
@@ -20,23 +21,49 @@ from seerc.cli.output import add_json_flag, report, table
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One subcommand for each job."""
     jobs = parser.add_subparsers(dest="job", metavar="JOB", required=True)
-    collect = jobs.add_parser("collect", help="measure the workloads of models under many schedules; resumes")
-    collect.add_argument("models", nargs="*", metavar="MODEL", help="whose workloads (default: the whole zoo)")
+    collect = jobs.add_parser("collect", help="measure workloads under many schedules; resumes")
+    collect.add_argument(
+        "specs",
+        nargs="*",
+        metavar="SPEC",
+        help="whose workloads: a MODEL, or hf:ARCH, ops:COUNT or graphs:COUNT with #SEED (default: the whole zoo)",
+    )
+    collect.add_argument("--suite", action="store_true", help="the specs that the shipped dataset is made from")
     collect.add_argument("-o", dest="output", type=Path, metavar="FOLDER", required=True, help="the dataset folder")
     collect.add_argument("--per-workload", type=int, default=48, metavar="N", help="schedules of each (default: 48)")
     collect.add_argument("--jobs", type=int, default=0, metavar="N", help="processes; default: one a CPU")
+    collect.add_argument(
+        "--ray", default="", metavar="ADDRESS", help="measure on a Ray cluster: auto, HOST:PORT, or local for a new one"
+    )
     collect.add_argument("--seed", type=int, default=0, metavar="N", help="of the sample (default: 0)")
     collect.set_defaults(job_run=_collect)
-    train = jobs.add_parser("train", help="train a cost model on records")
-    train.add_argument("data", type=Path, metavar="DATA", help="a dataset folder or Parquet file")
+    train = jobs.add_parser("train", help="train a cost model on records, or on texts and numbers of your own")
+    train.add_argument("data", type=Path, metavar="DATA", help="a dataset; with --target also .jsonl or a folder")
     train.add_argument("-o", dest="output", type=Path, metavar="FOLDER", required=True, help="where the model goes")
-    train.add_argument("--model", default="xgboost", metavar="ARCH", help="the architecture (default: xgboost)")
+    train.add_argument("--model", metavar="ARCH", help="the architecture (default: xgboost; with --target: text)")
+    train.add_argument("--target", action="append", metavar="COLUMN", help="learn this column of your own data")
+    train.add_argument("--text", metavar="COLUMN", help="where its MLIR text is (default: text, mlir, ...)")
+    train.add_argument("--group", metavar="COLUMN", help="keep its equal rows together when errors are measured")
     train.set_defaults(job_run=_train)
     evaluate = jobs.add_parser("eval", help="retrain on one side of a split, score on the other, beside baselines")
-    evaluate.add_argument("model", nargs="?", default="default", help="default, an architecture, or a model folder")
+    evaluate.add_argument(
+        "models",
+        nargs="*",
+        default=["default"],
+        metavar="MODEL",
+        help="default, an architecture, or a model folder; options in braces: 'bag{tokenizer=ops}'",
+    )
     evaluate.add_argument("--data", type=Path, metavar="DATA", required=True, help="a dataset folder or Parquet file")
-    evaluate.add_argument("--split", default="unseen-networks", metavar="NAME", help="or unseen-shapes, random")
-    evaluate.add_argument("--seeds", type=int, default=5, metavar="N", help="splits to draw (default: 5)")
+    evaluate.add_argument(
+        "--split",
+        default="unseen-networks",
+        metavar="NAME",
+        help="or dissimilar-programs, unseen-shapes, unseen-ops, unseen-targets, random",
+    )
+    evaluate.add_argument("--seeds", type=int, default=10, metavar="N", help="splits to draw (default: 10)")
+    evaluate.add_argument("--rows", type=int, default=0, metavar="N", help="train on workloads of N rows in all")
+    evaluate.add_argument("--results", type=Path, metavar="FILE", help="JSON lines of trials: resumes, and appends")
+    evaluate.add_argument("--predictions", type=Path, metavar="FILE", help="Parquet: predictions of the first seed")
     evaluate.set_defaults(job_run=_evaluate)
     merge = jobs.add_parser("merge", help="join datasets; of equal candidates the successful one is kept")
     merge.add_argument("data", type=Path, nargs="+", metavar="DATA", help="dataset folders or Parquet files")
@@ -55,18 +82,20 @@ def _collect(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
-    from compiler.collect import CollectOptions, collect, workloads_of
-    from compiler.frontend.load import load_model
+    from compiler.collect import CollectOptions, collect
+    from compiler.workloads.sources import suite, workloads_from
     from compiler.zoo import MODELS
 
     _at_least("--per-workload", args.per_workload, 1)
     _at_least("--jobs", args.jobs, 0)
-    specs = args.models or [f"zoo:{name}" for name in MODELS]
+    specs = [*args.specs, *(suite() if args.suite else ())] or [f"zoo:{name}" for name in MODELS]
     with Progress(console=Console(stderr=True)) as progress:
-        models = [load_model(spec).imported for spec in progress.track(specs, description="importing")]
-        workloads = workloads_of(models)
+        first = progress.add_task("importing", total=None)
+        workloads = workloads_from(
+            specs, args.output, args.jobs, lambda done, total: progress.update(first, completed=done, total=total)
+        )
         bar = progress.add_task("measuring", total=None)
-        options = CollectOptions(args.per_workload, args.seed, args.jobs)
+        options = CollectOptions(args.per_workload, args.seed, args.jobs, ray=args.ray)
         added = collect(
             workloads, args.output, options, lambda done, total: progress.update(bar, completed=done, total=total)
         )
@@ -76,10 +105,30 @@ def _collect(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
+    if args.target:
+        return _train_texts(args)
     from costmodel.train import train
 
-    model = train(args.data, args.output, args.model)
+    if args.text or args.group:
+        raise SeercError("--text and --group are for data of your own: name a column to learn with --target")
+    model = train(args.data, args.output, args.model or "xgboost")
     report(args, {"model": model.name, "folder": str(args.output)}, f"wrote {args.output}")
+    return 0
+
+
+def _train_texts(args: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from costmodel.train_texts import train_texts
+
+    made = train_texts(
+        args.data, args.output, args.target, text=args.text, group=args.group, model=args.model or "text", tell=_tell
+    )
+    held_out = [asdict(h) for h in made.held_out]
+    data = {"model": made.model.name, "folder": str(args.output), "rows": made.rows, "unusable": len(made.unusable)}
+    title = f"wrote {args.output}; {made.rows} rows. Errors on held-out groups, beside those of the median"
+    columns = ("column", "rows", "groups", "mae", "median_mae", "mdape", "median_mdape", "rank", "coverage")
+    report(args, {**data, "held_out": held_out}, table(columns, [[h[c] for c in columns] for h in held_out], title))
     return 0
 
 
@@ -92,11 +141,14 @@ def _merge(args: argparse.Namespace) -> int:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    from costmodel.evaluate import evaluate
+    from costmodel.evaluate import EvaluationOptions, evaluate
 
     _at_least("--seeds", args.seeds, 1)
-    result = evaluate(args.data, args.split, args.model, range(args.seeds), _tell)
-    contestants = {args.model: result["metrics"], **result["baselines"]}
+    _at_least("--rows", args.rows, 0)
+    seeds = tuple(range(args.seeds))
+    options = EvaluationOptions(tuple(args.models), args.split, seeds, args.rows, args.results, args.predictions)
+    result = evaluate(args.data, options, _tell)
+    contestants = {**result["models"], **result["baselines"]}
     rows = [(metric, *(_cell(c.get(metric)) for c in contestants.values())) for metric in result["metrics"]]
     title = f"{result['rows']} records of {result['workloads']} workloads, split {result['split']}"
     report(args, result, table(("metric", *contestants), rows, title))
