@@ -17,7 +17,7 @@ from costmodel.structure import clusters, ingredients, structures
 from costmodel.text import canonical, hash_text
 
 SEEDS = range(10)
-ZOO = Path(costmodel.__file__).parent / "data" / "zoo.parquet"
+ZOO = Path(costmodel.__file__).parent / "data" / "records.parquet"
 ONE_TARGET = [name for name in SPLITS if name != "unseen-targets"]
 
 
