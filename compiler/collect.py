@@ -11,8 +11,9 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -28,6 +29,7 @@ from compiler.frontend.model import ImportedModel
 from compiler.kernels import VERSION, compile_pool
 from compiler.measure import measure_candidate
 from compiler.plan.steps import KernelCall, Steps, calls
+from compiler.ray_pool import ray_pool
 from compiler.target import calibrate, detect_target, variant
 from costmodel.errors import SeercError
 from costmodel.facts import facts
@@ -51,7 +53,8 @@ class CollectOptions:
     """`per_workload` schedules at most are measured of each workload: the heuristic's and a random sample.
 
     `target` is a variant of this machine (compiler.target.VARIANTS), or empty for the machine itself; `share` of the
-    workloads are taken, the same ones for a seed.
+    workloads are taken, the same ones for a seed. `ray` is the address of a cluster (compiler.ray_pool), or empty for
+    `jobs` processes here.
     """
 
     per_workload: int = 48
@@ -59,6 +62,7 @@ class CollectOptions:
     jobs: int = 0
     target: str = ""
     share: float = 1.0
+    ray: str = ""
 
 
 @dataclass
@@ -144,17 +148,16 @@ def collect(
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
     """Measures and writes records into `out`; returns how many were added."""
-    target = variant(detect_target(), options.target) if options.target else detect_target()
     taken = [w for w in workloads if _generator(~options.seed, w.text).random() < options.share]
-    tasks = list(sample_tasks(taken, target, options))
-    random.Random(options.seed).shuffle(tasks)
-    jobs = options.jobs or os.cpu_count() or 1
     added = 0
-    with RecordWriter(out) as writer, compile_pool(jobs) as pool:
+    with RecordWriter(out) as writer, _machines(options) as (pool, jobs, targets):
+        target = targets[0]
+        tasks = list(sample_tasks(taken, target, options))
+        random.Random(options.seed).shuffle(tasks)
         clock = _Calibration(target)
         window: list[tuple[Task, Any]] = []
         for number, task in enumerate(tasks):
-            if not _known(writer, task, target):
+            if not _known(writer, task, targets):
                 name = f"c{number}"
                 text = _renamed(task.candidate, name)
                 args = (name, text, target.to_json(), task.flops)
@@ -167,20 +170,33 @@ def collect(
     return added
 
 
+@contextmanager
+def _machines(options: CollectOptions) -> Generator[tuple[Any, int, Sequence[Target]]]:
+    """What measures candidates: a pool with pebble's `schedule`, its CPUs, and the kinds of machines they are of."""
+    if options.ray:
+        with ray_pool(options.ray, options.target) as pool:
+            yield pool, pool.jobs, pool.targets
+        return
+    target = variant(detect_target(), options.target) if options.target else detect_target()
+    jobs = options.jobs or os.cpu_count() or 1
+    with compile_pool(jobs) as pool:
+        yield pool, jobs, (target,)
+
+
 def _renamed(candidate: str, name: str) -> str:
     return _FUNCTION.sub(rf"\g<1>@{name}(", candidate, count=1)
 
 
-def _known(writer: RecordWriter, task: Task, target: Target) -> bool:
-    return make_record(task.candidate, target, {}).key in writer.done
+def _known(writer: RecordWriter, task: Task, targets: Sequence[Target]) -> bool:
+    return any(make_record(task.candidate, target, {}).key in writer.done for target in targets)
 
 
 def _record(task: Task, future: Any, target: Target, calibration: float, seed: int) -> Any:
-    metrics: Mapping[str, float | None] = {}
-    spread, failure = None, None
+    measured: Mapping[str, Any] = {}
+    failure = None
     try:
         measured = future.result()
-        metrics, spread = measured["metrics"], measured["latency_spread"]
+        failure = measured.get("error")
     except FutureTimeout:
         failure = f"no result after {TIMEOUT_S:.0f} s"
     except ProcessExpired as error:
@@ -189,12 +205,12 @@ def _record(task: Task, future: Any, target: Target, calibration: float, seed: i
         failure = str(error)
     return make_record(
         task.candidate,
-        target,
-        metrics,
+        Target.from_json(measured["target"]) if "target" in measured else target,
+        measured.get("metrics", {}),
         networks=task.workload.networks,
         heuristic=task.is_heuristic,
-        latency_spread=spread,
-        calibration_ns=calibration,
+        latency_spread=measured.get("latency_spread"),
+        calibration_ns=measured.get("calibration_ns", calibration),
         error=failure,
         versions={"torch-mlir": version("torch-mlir"), "kernel": VERSION},
         date=datetime.now(UTC).isoformat(timespec="seconds"),
