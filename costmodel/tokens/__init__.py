@@ -1,0 +1,1 @@
+"""MLIR text as token sequences: three readings of the same text behind one tokenizer."""
