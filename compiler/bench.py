@@ -1,7 +1,8 @@
 """`seerc bench`: our programs beside their peers, in one process a model, with every call alternating.
 
-Peers: `eager` (PyTorch), `compile` (torch.compile with inductor, which needs a C++ compiler), `none` (our own compiler
-with the fixed heuristic in place of the cost model). A ratio is the peer's time over ours: above 1 we are faster.
+Peers: `eager` (PyTorch), `compile` (torch.compile with inductor, which needs a C++ compiler), our own compiler with
+another cost model (`none`, the fixed heuristic, or an artefact). A ratio is the peer's time over ours: above 1 we are
+faster.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from compiler.native.program import Program
 from compiler.timing import Contestant, Timing, alternate, geometric_mean, ratio
 from costmodel.errors import SeercError, unknown_name
 from costmodel.files import write_atomically
+from costmodel.protocol import BUILT_IN
 
 OURS = "seerc"
 Record = dict[str, Any]
@@ -73,11 +75,13 @@ def bench_model(options: BenchOptions, more: Mapping[str, Maker] | None = None) 
 
 def _makers(options: BenchOptions, more: Mapping[str, Maker]) -> dict[str, Maker]:
     """Those of the peers in `options`; SeercError for an unknown name."""
-    known = {"eager": _eager, "compile": _compile, "none": _none, **more}
-    for peer in options.peers:
-        if peer not in known:
-            raise unknown_name("peer", peer, known)
-    return {peer: known[peer] for peer in options.peers}
+    ours = {Path(p).name: _ours(p) for p in options.peers if p in BUILT_IN or Path(p).is_dir()}
+    known = {"eager": _eager, "compile": _compile, "none": _ours("none"), **ours, **more}
+    names = [Path(p).name for p in options.peers]
+    for name in names:
+        if name not in known:
+            raise unknown_name("peer", name, known)
+    return {name: known[name] for name in names}
 
 
 def compare(
@@ -165,9 +169,16 @@ def _compile(model: LoadedModel, inputs: tuple[Any, ...], options: BenchOptions,
     return Contestant("compile", lambda: compiled(*inputs), f"torch {torch.__version__} inductor")
 
 
-def _none(model: LoadedModel, inputs: tuple[Any, ...], options: BenchOptions, threads: int) -> Contestant:
-    program = compile_model(model.imported, CompileOptions("none", options.cache))
-    return Contestant("none", lambda: program(*inputs, threads=threads), f"{program.manifest.seerc}, cost model none")
+def _ours(cost_model: str) -> Maker:
+    """Our own compiler with another cost model: a name, or the folder of an artefact."""
+
+    def make(model: LoadedModel, inputs: tuple[Any, ...], options: BenchOptions, threads: int) -> Contestant:
+        program = compile_model(model.imported, CompileOptions(cost_model, options.cache))
+        name = Path(cost_model).name
+        version = f"{program.manifest.seerc}, cost model {name}"
+        return Contestant(name, lambda: program(*inputs, threads=threads), version)
+
+    return make
 
 
 def _module(model: LoadedModel) -> Any:

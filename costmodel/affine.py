@@ -76,7 +76,7 @@ def _expression(text: str, line: int) -> Expression:
     terms: dict[int, int] = {}
     constant = 0
     compact = re.sub(r"\s", "", text)
-    for part in re.findall(r"-?[^+-]+(?:\*-\d+)?", compact):
+    for part in re.findall(r"-?(?:\*-|[^+-])+", compact):
         match = _TERM.match(part)
         if match is None:
             used = sorted({int(d) for d in re.findall(r"d(\d+)", text)})

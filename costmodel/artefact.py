@@ -26,6 +26,7 @@ LOADERS = {
     "xgboost": "costmodel.boosted:load",
     "neural": "costmodel.neural.artefact:load",
     "seer": "costmodel.seer:load",
+    "text": "costmodel.text_model:load",
 }
 """The `model` of config.json to `module:function` that makes the model: `load(config, files) -> Trained`."""
 
@@ -35,7 +36,8 @@ def save_artefact(folder: Path, config: Mapping[str, Any], files: Mapping[str, b
 
     Args:
         folder: where to.
-        config: at least `model`, a name of LOADERS, and `targets`, Target.to_json() of each kind it was trained for.
+        config: at least `model`, a name of LOADERS, and `targets`, Target.to_json() of each kind it was trained
+            for; none for a model that asks nothing of the machine.
         files: the model's own files by name; `config.json` gains their hashes.
         card: Markdown for a reader.
     """
@@ -69,7 +71,7 @@ def load_artefact(folder: Path | str, target: Target | None = None) -> Trained:
     try:
         files = {name: _read(folder, name, digest) for name, digest in cast(dict[str, str], config["sha256"]).items()}
         targets = [Target.from_json(json.dumps(t)) for t in config["targets"]]
-        if target is not None:
+        if target is not None and targets:
             check_target(str(config["name"]), targets, target)
         module, _, function = LOADERS[config["model"]].partition(":")
         return getattr(importlib.import_module(module), function)(config, files)

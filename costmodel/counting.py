@@ -73,51 +73,47 @@ def count(workload: Workload, schedules: Schedules, target: Target) -> dict[str,
     out["peak_ns"] += facts(workload).flops / target.peak_gflops_core
     if read_workload(workload) is None or not len(schedules):
         return out
-    keys = np.stack([schedules.algorithm == _ROW, schedules.vector, schedules.vectors, schedules.pack], axis=1)
+    keys = np.stack([schedules.algorithm == _ROW, schedules.vector, schedules.pack], axis=1)
     found, group = np.unique(keys, axis=0, return_inverse=True)
-    for number, (row, vector, vectors, pack) in enumerate(found):
+    for number, (row, vector, pack) in enumerate(found):
         at = np.flatnonzero(group.ravel() == number)
-        some = schedules.take(at)
-        width = int(vector) * int(vectors)
-        pattern = _pattern(workload, bool(row), 0 if row else width, int(vector), bool(pack) and not row)
-        if pattern is None:
-            continue
-        for name, values in _count(pattern, some, bool(row), width, target).items():
-            out[name][at] = values
+        pattern = _pattern(workload, bool(row), int(vector), bool(pack) and not row)
+        if pattern is not None:
+            for name, values in _count(pattern, schedules.take(at), bool(row), target).items():
+                out[name][at] = values
     return out
 
 
 @lru_cache(maxsize=65536)
-def _pattern(workload: Workload, row: bool, width: int, vector: int, pack: bool) -> Pattern | None:
+def _pattern(workload: Workload, row: bool, vector: int, pack: bool) -> Pattern | None:
     region = read_workload(workload)
     if region is None:
         return None
-    return row_pattern(region, vector) if row and region.reductions else tile_pattern(region, width, vector, pack)
+    return row_pattern(region, vector) if row and region.reductions else tile_pattern(region, vector, pack)
 
 
-def _count(p: Pattern, s: Schedules, row: bool, width: int, target: Target) -> dict[str, Array]:
-    n = len(s)
+def _count(p: Pattern, s: Schedules, row: bool, target: Target) -> dict[str, Array]:
+    n, width = len(s), s.vector * s.vectors
     tile_rows = np.minimum(s.rows, p.rows)
-    points = np.full(n, float(-(-min(width, p.columns) // s.vector[0])))
-    rest_columns, rest_rows = p.columns % width, p.rows % tile_rows
-    rest_points = np.full(n, np.ceil(rest_columns / s.vector[0]))
+    points = np.ceil(np.minimum(width, p.columns) / s.vector)
+    rest_points, rest_rows = np.ceil(np.mod(p.columns, width) / s.vector), p.rows % tile_rows
+    around = np.full(n, float(p.inner)) if p.inner else np.ceil(p.columns / width)
     kinds: list[Kind] = [
         (columns * rows, v, r)
-        for columns, v in ((np.full(n, float(p.columns // width)), points), ((rest_points > 0) * 1.0, rest_points))
+        for columns, v in ((p.columns // width, points), ((rest_points > 0) * 1.0, rest_points))
         for rows, r in ((p.rows // tile_rows, tile_rows), ((rest_rows > 0) * 1.0, rest_rows))
         if (columns * rows).any()
     ]
     inner, hoisted, after = (_bodies(p.counts[w], points, tile_rows) for w in range(3))
+    runs = around[:, None] if p.reduction == 1 and not row else 1.0
     total, tiles, steps = np.zeros((n, len(CLASSES))), np.zeros(n), np.zeros(n)
     for times, v, r in kinds:
         whole = _bodies(p.counts[0], v, r) * p.reduction
-        once = _bodies(p.counts[1], v, r) / (p.inner if p.reduction == 1 and not row else 1) + _bodies(
-            p.counts[2], v, r
-        )
+        once = _bodies(p.counts[1], v, r) / runs + _bodies(p.counts[2], v, r)
         if row:
-            once = once * width / p.columns  # once a row, not once a step along it
+            once = once * (width / p.columns)[:, None]  # once a row, not once a step along it
         total += (times * p.batch)[:, None] * (whole + once)
-        tiles += times * p.batch / (max(1.0, p.columns / width) if row else 1.0)
+        tiles += times * p.batch / (np.maximum(1.0, p.columns / width) if row else 1.0)
         steps += times * p.batch * p.reduction
     fused = p.counts[0][CLASS_AT["fma"]].sum() + (p.counts[0][:, 3].sum() if row else 0.0)
     chains = steps * (CHAIN * p.sweeps if fused else 0.0)
@@ -140,7 +136,7 @@ def _count(p: Pattern, s: Schedules, row: bool, width: int, target: Target) -> d
         "remainder_rows": rest_rows, "accumulators": accumulators, "invariants": invariants,
         "alive": np.full(n, float(p.live[0])), "alive_after": np.full(n, float(p.live[1])), "need": need,
         "constants": np.full(n, float(p.constants[0])), "tiles": tiles, "steps": steps,
-        "inner_trips": p.inner / s.unroll, "sweeps": np.full(n, float(p.sweeps)),
+        "inner_trips": around / s.unroll, "sweeps": np.full(n, float(p.sweeps)),
         "full_share": p.columns * p.rows / (np.ceil(p.columns / s.vector) * s.vector * p.rows),
         "body": body * s.unroll, "code": (body * s.unroll + (hoisted + after).sum(axis=1)) * _copies(kinds),
         "arithmetic_ns": arithmetic * unit, "load_ns": loads * unit, "issue_ns": issue * unit,
@@ -151,7 +147,7 @@ def _count(p: Pattern, s: Schedules, row: bool, width: int, target: Target) -> d
 
 
 def _unrolled(
-    p: Pattern, s: Schedules, row: bool, width: int, kinds: list[Kind], found: dict[str, Array]
+    p: Pattern, s: Schedules, row: bool, width: Array, kinds: list[Kind], found: dict[str, Array]
 ) -> dict[str, Array]:
     """The hot loop as LLVM leaves it, and the registers that it takes.
 
@@ -183,7 +179,7 @@ def _unrolled(
     }
 
 
-def _trips(p: Pattern, s: Schedules, row: bool, width: int, rows: Array) -> tuple[Array, list[Array]]:
+def _trips(p: Pattern, s: Schedules, row: bool, width: Array, rows: Array) -> tuple[Array, list[Array]]:
     """(steps of the source loops in a body, trip counts from the innermost loop outwards)."""
     one = np.ones(len(s))
     if row or not p.reduction_loops:
@@ -210,7 +206,7 @@ def _copies(kinds: list[Kind]) -> Array:
 
 
 def _memory(
-    p: Pattern, s: Schedules, row: bool, width: int, tile_rows: Array, found: dict[str, Array], target: Target
+    p: Pattern, s: Schedules, row: bool, width: Array, tile_rows: Array, found: dict[str, Array], target: Target
 ) -> dict[str, Array]:
     """Footprints and traffic, and the bound that they and the operations make."""
     nest = _nest(p, s, row, width, tile_rows)
@@ -233,11 +229,11 @@ def _memory(
     }  # fmt: skip
 
 
-def _nest(p: Pattern, s: Schedules, row: bool, width: int, tile_rows: Array) -> Nest:
+def _nest(p: Pattern, s: Schedules, row: bool, width: Array, tile_rows: Array) -> Nest:
     n, one = len(s), np.ones(len(s))
-    tile = {"lane": np.full(n, float(min(width, p.columns))), p.row_loop or "-": tile_rows}
+    tile = {"lane": np.minimum(width, p.columns), p.row_loop or "-": tile_rows}
     loops = [Loop(d, np.full(n, float(p.loops[d]))) for d in reversed(p.reduction_loops)]
-    panels = np.full(n, float(-(-p.columns // width)))
+    panels = np.ceil(p.columns / width)
     row_tiles = np.ceil(p.rows / tile_rows)
     rows = p.row_loop or "-"
     named = {"lane", PANEL, p.row_loop, *p.reduction_loops}

@@ -2,7 +2,7 @@
 
 What the emitters (compiler/emit) write per register tile depends on two things alone: which loops each value of the
 region varies with, and the tile's vectors and rows. So a `Pattern` counts operations by class and by what they vary
-with, once for each width of a panel, and every schedule's counts follow by arithmetic on arrays.
+with, once, and every schedule's counts follow by arithmetic on arrays.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Access:
 
 @dataclass(frozen=True)
 class Pattern:
-    """One region cut into panels of some width."""
+    """One region cut into panels."""
 
     counts: Array
     """Shape (len(WHERES), len(CLASSES), 4): per tile and step, what varies with nothing, lanes, rows, both."""
@@ -53,7 +53,7 @@ class Pattern:
     reduction: int
     """Steps of all reduction loops."""
     inner: int
-    """Steps of the innermost loop of a tile."""
+    """Steps of the innermost loop of a tile; 0 where that goes over the panels."""
     sweeps: int
     live: tuple[int, int]
     """Most values alive at once while one point of the innermost body and of the rest is computed in order."""
@@ -68,9 +68,9 @@ class Pattern:
     """1 if neighbouring rows read at the next step what this row reads now (a window): the value stays in registers."""
 
 
-def tile_pattern(region: Region, width: int, vector: int, pack: bool) -> Pattern:
-    """The pattern of `direct` and `transform` schedules with panels of `width` elements in vectors of `vector`."""
-    loops = split_columns(region, width, pack)
+def tile_pattern(region: Region, vector: int, pack: bool) -> Pattern:
+    """The pattern of `direct` and `transform` schedules with vectors of `vector` elements, however wide the panels."""
+    loops = split_columns(region, vector, pack)
     split = loops.region
     reduction = [d for d in loops.reduction if d in split.extents]
     outer = loops.rows or PANEL
@@ -93,7 +93,7 @@ def tile_pattern(region: Region, width: int, vector: int, pack: bool) -> Pattern
         rows=extents.get(loops.rows, 1),
         batch=prod(extents[d] for d in loops.batch),
         reduction=prod(extents[d] for d in reduction),
-        inner=extents.get(inner, 1),
+        inner=0 if inner == PANEL else extents.get(inner, 1),
         sweeps=1,
         live=(_most_alive(bodies[0]), _most_alive(bodies[1])),
         constants=(_constants(bodies[0]), _constants(bodies[1])),

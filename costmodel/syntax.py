@@ -17,7 +17,7 @@ MAX_CHARACTERS = 16_000_000
 MAX_DEPTH = 64
 
 _TOKEN = re.compile(
-    r"""(?P<space>(?:\s|//[^\n]*+)++)
+    r"""(?P<space>\s++)
     |(?P<string>"(?:[^"\\\n]|\\.)*+")
     |(?P<map>affine_(?:map|set)<(?:->|>=|[^<>])*+>)
     |(?P<shaped>(?:tensor|memref|vector)<(?:->|[^<>]|<(?:->|[^<>])*+>)*+>)
@@ -30,8 +30,17 @@ _TOKEN = re.compile(
     |(?P<punctuation>->|::|==|>=|[()\[\]{}<>,:=?*+|!/-])""",
     re.VERBOSE,
 )
+_COMMENT = re.compile(r'"(?:[^"\\\n]|\\.)*+"|//[^\n]*+')
+_ALIAS = re.compile(r"\#[\w$.-]+")
 OPEN = {"(": ")", "[": "]", "{": "}"}
 _BARE_OPS = frozenset({"return", "call", "module"})
+_REGION_OPS = re.compile(r"(affine|scf)\.(for|forall|if|parallel|while)|module|builtin\.module")
+"""Ops whose `{}` is an empty region; after any other op it is an empty dictionary."""
+_PURE = re.compile(
+    r"(arith|math|tensor|linalg|complex|index|shape|tosa|stablehlo|mhlo|chlo|torch|scf)\.|affine\.(apply|min|max|yield)$"
+    r"|vector\.(?!.*(load|store|transfer|gather|scatter|print|mask))|(func\.)?return$|\^"
+)
+"""Ops without effects of their own; those of nested regions count as well."""
 _TERMINATOR = re.compile(r"(?:^|\.)(?:return|yield|terminator|unreachable)$")
 
 
@@ -53,6 +62,10 @@ class Group:
     region: list[Statement] | None = None
 
 
+Item = Token | Group
+Items = list[Token | Group]
+
+
 @dataclass
 class Statement:
     """One operation or block label: the names it defines, its op name, all that follows, and its first line."""
@@ -67,17 +80,21 @@ def tokenize(text: str) -> list[Token]:
     """Tokens of MLIR text without space and comments; SeercError with the line of the first strange character."""
     if len(text) > MAX_CHARACTERS:
         raise SeercError(f"MLIR text of {len(text)} characters exceeds the limit of {MAX_CHARACTERS}")
+    if "//" in text:  # they may stand inside of types and maps
+        text = _COMMENT.sub(lambda m: m[0] if m[0].startswith('"') else "", text)
     tokens: list[Token] = []
     position, line = 0, 1
-    while position < len(text):
-        match = _TOKEN.match(text, position)
-        if match is None:
-            raise SeercError(f"line {line}: unexpected character {text[position]!r} in MLIR text")
-        kind, found = match.lastgroup or "", match.group()
+    for match in _TOKEN.finditer(text):
+        if match.start() != position:
+            break
+        kind, found = match.lastgroup, match.group()
         if kind != "space":
-            tokens.append(Token(kind, found, line))
-        line += found.count("\n")
+            tokens.append(Token(kind or "", found, line))
+        if "\n" in found:
+            line += found.count("\n")
         position = match.end()
+    if position < len(text):
+        raise SeercError(f"line {line}: unexpected character {text[position]!r} in MLIR text")
     return tokens
 
 
@@ -129,7 +146,16 @@ def expand_aliases(tokens: list[Token]) -> list[Token]:
         else:
             kept.append(token)
             i += 1
-    return [t._replace(line=token.line) for token in kept for t in aliases.get(token.text, (token,))]
+    out: list[Token] = []
+    for token in kept:
+        if token.kind == "alias" and token.text in aliases:
+            out += [t._replace(line=token.line) for t in aliases[token.text]]
+        elif token.kind == "shaped" and "#" in token.text:
+            text = _ALIAS.sub(lambda m: join(t.text for t in aliases[m[0]]) if m[0] in aliases else m[0], token.text)
+            out.append(token._replace(text=text))
+        else:
+            out.append(token)
+    return out
 
 
 def _starts_line(tokens: list[Token], i: int) -> bool:
@@ -188,11 +214,26 @@ def _starts_statement(items: list[Token | Group], i: int) -> bool:
         return before_text not in (",", "to")
     if item.kind == "ssa":
         return before_text != "," and _is_definition(items, i) and not _is_op(before)
-    return _is_op(item) and before_text not in ("=", ",", ":", "<")
+    if not (_is_op(item) or _is_generic(items, i)):
+        return False
+    return before_text not in ("=", ",", ":", "<") or (before_text == ":" and _ends_label(items, i - 1))
 
 
 def _is_op(item: Token | Group | None) -> bool:
     return isinstance(item, Token) and item.kind == "word" and ("." in item.text or item.text in _BARE_OPS)
+
+
+def _is_generic(items: list[Token | Group], i: int) -> bool:
+    """Whether `"dialect.op"(` starts at `i`."""
+    item, after = items[i], items[i + 1] if i + 1 < len(items) else None
+    return isinstance(item, Token) and item.kind == "string" and isinstance(after, Group) and after.opener == "("
+
+
+def _ends_label(items: list[Token | Group], colon: int) -> bool:
+    """Whether the colon is that of `^bb0:` or `^bb0(...):`."""
+    start = colon - (2 if isinstance(items[colon - 1], Group) else 1)
+    label = items[start] if start >= 0 else None
+    return isinstance(label, Token) and label.kind == "block"
 
 
 def _is_definition(items: list[Token | Group], i: int) -> bool:
@@ -200,7 +241,7 @@ def _is_definition(items: list[Token | Group], i: int) -> bool:
     while i < len(items):
         text = item.text if isinstance(item := items[i], Token) else ""
         if text == "=":
-            return i + 1 < len(items) and _is_op(items[i + 1])
+            return i + 1 < len(items) and (_is_op(items[i + 1]) or _is_generic(items, i + 1))
         if not (text.startswith("%") or text in (",", ":") or text.isdigit()):
             return False
         i += 1
@@ -216,12 +257,14 @@ def _statement(items: list[Token | Group]) -> Statement:
         results = [
             t.text + _count(items[:i], k) for k, t in enumerate(items[:i]) if isinstance(t, Token) and t.kind == "ssa"
         ]
-    name = items[i]
+    name = first.text if isinstance(first := items[i], Token) else ""
     rest = items[i + 1 :]
     for item in rest:
         if isinstance(item, Group):
             _mark_regions(item)
-    return Statement(results, name.text if isinstance(name, Token) else "", rest, line)
+            if not item.items and item.opener == "{" and _REGION_OPS.fullmatch(name):
+                item.region = []
+    return Statement(results, name, rest, line)
 
 
 def _count(items: list[Token | Group], k: int) -> str:
@@ -243,7 +286,7 @@ def _mark_regions(group: Group) -> None:
 def _is_region(group: Group) -> bool:
     if not group.items or not isinstance(first := group.items[0], Token):
         return False
-    if first.kind in ("block", "ssa"):
+    if first.kind in ("block", "ssa") or _is_generic(group.items, 0):
         return True
     second = group.items[1] if len(group.items) > 1 else None
     if first.kind == "word" and (second is None or (isinstance(second, Token) and second.text in ("=", ","))):
@@ -268,6 +311,8 @@ def ordered(block: list[Statement]) -> list[Statement]:
     body = [s for s in block if not s.name.startswith("^")]
     if len(body) < len(block) - 1 or sum(not s.results for s in body) != 1 or not body or body[-1].results:
         return block
+    if not all(map(_pure, block)):
+        return block
     by_name = {r.split(":")[0]: s for s in body for r in s.results}
     done: dict[int, Statement] = {}
     seen: set[int] = set()
@@ -282,6 +327,13 @@ def ordered(block: list[Statement]) -> list[Statement]:
             needed = [by_name[n] for n in used(statement.items) if n in by_name]
             stack.extend((s, False) for s in reversed(needed))
     return [s for s in block if s.name.startswith("^")] + list(done.values())
+
+
+def _pure(statement: Statement) -> bool:
+    if not _PURE.match(statement.name):
+        return False
+    regions = (i.region for i in statement.items if isinstance(i, Group) and i.region)
+    return all(_pure(s) for region in regions for s in region)
 
 
 def used(items: Iterable[Token | Group]) -> Iterator[str]:

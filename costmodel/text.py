@@ -1,7 +1,8 @@
 """MLIR as text: one canonical form of a function, its content hash, and candidates made of workload and schedule.
 
 The canonical form of a function does not change under SSA renaming, whitespace, comments, locations, attribute order,
-map aliases, the order of independent pure ops, dead pure ops, or the function's name. It is valid MLIR again.
+map aliases, block names, the order of independent pure ops, dead pure ops, the function's name, or (for func, linalg,
+tensor, arith and math) generic and pretty printing. It is valid MLIR again.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterable, Iterator
 
 from costmodel.affine import normal_map
 from costmodel.errors import SeercError
+from costmodel.generic_form import pretty_statement
 from costmodel.syntax import (
     OPEN,
     Group,
@@ -31,15 +33,18 @@ from costmodel.syntax import (
 NAMING_ATTRIBUTES = frozenset({"seerc.weight", "llvm.emit_c_interface", "torch.debug_module_name"})
 """Attributes that name a thing and do not change what is computed."""
 
-_SCHEDULE = re.compile(r"(,?\s*)seerc\.schedule\s*=\s*(\{[^{}]*\})")
+_GENERIC = re.compile(r'"\s*\(')
+"""What every text with an op in generic form holds."""
+_INNER_MAP = re.compile(r"affine_map<(?:->|>=|[^<>])*+>")
+_SCHEDULE = re.compile(r"seerc\.schedule\s*=\s*(\{[^{}]*\})")
 
 
 def functions(text: str) -> list[Statement]:
     """The `func.func` statements of a module, or of a bare function; aliases are replaced by what they stand for."""
-    tokens = expand_aliases(tokenize(text))
-    if any(t.text in ('"builtin.module"', '"func.func"') for t in tokens):
-        raise SeercError("line 1: MLIR text is in generic form; print it in the pretty form (`seerc opt` does)")
-    found = [s for s in walk(statements(group(tokens))) if s.name == "func.func"]
+    found = statements(group(expand_aliases(tokenize(text))))
+    if _GENERIC.search(text):
+        found = [pretty_statement(s) for s in found]
+    found = [s for s in walk(found) if s.name == "func.func"]
     if not found:
         raise SeercError("line 1: no func.func in MLIR text; a workload is one function of linalg on tensors")
     return found
@@ -72,11 +77,13 @@ def split_candidate(text: str) -> tuple[str, str | None]:
 
     Where the schedule stood, `seerc.root` stands in the workload: `join_candidate` is the inverse.
     """
-    match = _SCHEDULE.search(text)
+    begin = text.find("seerc.schedule")  # a compile splits tens of thousands of texts
+    match = _SCHEDULE.search(text, begin) if begin >= 0 else None
     if match is None:
         return text, None
-    mark = "" if "seerc.root" in text else match.group(1) + "seerc.root"
-    return text[: match.start()] + mark + text[match.end() :], match.group(2)
+    head = text[: match.start()].rstrip().removesuffix(",")
+    mark = "" if "seerc.root" in text else text[len(head) : match.start()] + "seerc.root"
+    return head + mark + text[match.end() :], match.group(1)
 
 
 def join_candidate(workload: str, schedule: str) -> str:
@@ -129,9 +136,8 @@ class _Printer:
 
     def statement(self, statement: Statement, scope: dict[str, str], depth: int) -> None:
         inner = dict(scope)
-        head = [*self._items(statement.items, inner)]
-        results = [self._define(r, scope) for r in statement.results]
-        words = [", ".join(results), "="] if results else []
+        head = self._items(statement.items, inner)
+        words = [self._results(statement.results, scope), "="] if statement.results else []
         self._emit([*words, statement.name, *head], inner, depth)
 
     def _emit(self, words: list[str | list[Statement]], scope: dict[str, str], depth: int) -> None:
@@ -141,7 +147,7 @@ class _Printer:
                 line.append(word)
                 continue
             self.lines.append("  " * depth + join([*line, "{"]))
-            block_scope = dict(scope)
+            block_scope = scope | _labels(word)
             for statement in ordered(word):
                 if statement.name.startswith("^"):
                     self.label(statement, block_scope, depth)
@@ -153,46 +159,75 @@ class _Printer:
     def label(self, label: Statement, scope: dict[str, str], depth: int) -> None:
         for name in used(label.items):
             self._define(name, scope)
-        self.lines.append("  " * depth + join([label.name, *_strings(self._items(label.items, scope))]))
+        head = _strings(self._items(label.items, scope))
+        self.lines.append("  " * depth + join([scope.get(label.name, label.name), *head]))
 
     def _define(self, name: str, scope: dict[str, str]) -> str:
-        base, _, count = name.partition(":")
-        scope[base] = f"%{self.values}"
+        scope[name] = f"%{self.values}"
         self.values += 1
-        return scope[base] + (f":{count}" if count else "")
+        return scope[name]
 
-    def _items(self, items: Iterable[Token | Group], scope: dict[str, str]) -> Iterator[str | list[Statement]]:
+    def _results(self, names: list[str], scope: dict[str, str]) -> str:
+        """Several results are one pack, however they were named: `%a, %b:2` is `%0:3`."""
+        base, _, count = names[0].partition(":")
+        made = self._define(base, scope)
+        if len(names) == 1:
+            return f"{made}:{count}" if count else made
+        total = 0
+        for name in names:
+            base, _, count = name.partition(":")
+            for k in range(int(count or 1)):
+                scope[f"{base}#{k}"] = f"{made}#{total + k}"
+            scope[base] = f"{made}#{total}"
+            total += int(count or 1)
+        return f"{made}:{total}"
+
+    def _items(self, items: Iterable[Token | Group], scope: dict[str, str]) -> list[str | list[Statement]]:
+        out: list[str | list[Statement]] = []
         for item in items:
             if isinstance(item, Token):
-                yield self._token(item, scope)
+                out.append(self._token(item, scope))
             elif item.region is not None:
-                yield item.region
+                out.append(item.region)
             elif item.opener == "{":
-                yield from self._dictionary(item, scope)
+                out = self._dictionary(item, scope, out)
             else:
-                yield item.opener
-                yield from self._items(item.items, scope)
-                yield OPEN[item.opener]
+                out += [item.opener, *self._items(item.items, scope), OPEN[item.opener]]
+        return out
 
-    def _dictionary(self, group: Group, scope: dict[str, str]) -> Iterator[str | list[Statement]]:
+    def _dictionary(
+        self, group: Group, scope: dict[str, str], before: list[str | list[Statement]]
+    ) -> list[str | list[Statement]]:
+        """`before` and the dictionary; an empty one goes with the words that announce it."""
         entries = {k: v for k, v in dictionary(group).items() if k not in NAMING_ATTRIBUTES}
         if not entries:
-            return
-        yield "{"
+            words = 2 if before[-2:] == ["attrs", "="] else before[-1:] == ["attributes"]
+            return before[: len(before) - words]
+        out = [*before, "{"]
         for i, (key, items) in enumerate(entries.items()):
-            yield from ([","] if i else [])
-            yield key
+            out += [",", key] if i else [key]
             if items:
-                yield "="
-                yield from self._items(items, scope)
-        yield "}"
+                out += ["=", *self._items(items, scope)]
+        return [*out, "}"]
 
     def _token(self, token: Token, scope: dict[str, str]) -> str:
-        if token.kind == "ssa":
-            base, _, index = token.text.partition("#")
+        kind, text = token.kind, token.text
+        if kind == "ssa":
+            if text in scope:
+                return scope[text]
+            base, _, index = text.partition("#")
             name = scope[base] if base in scope else self._define(base, scope)
             return f"{name}#{index}" if index else name
+        if kind == "block":
+            return scope.get(text, text)
         return _normal(token)
+
+
+def _labels(region: list[Statement]) -> dict[str, str]:
+    """Blocks of a region are numbered in order; one without a label is the first."""
+    names = [s.name for s in region if s.name.startswith("^")]
+    first = 0 if region and region[0].name.startswith("^") else 1
+    return {name: f"^bb{i}" for i, name in enumerate(names, first)}
 
 
 def _strings(words: Iterable[str | list[Statement]]) -> Iterator[str]:
@@ -204,8 +239,15 @@ def _normal(token: Token) -> str:
     if token.kind == "map":
         return normal_map(token)
     if token.kind == "shaped":
-        return re.sub(r"\s+", "", token.text).replace(",", ", ")
+        return _normal_type(token)
     if token.kind == "number" and "." in token.text:
         mantissa, mark, exponent = repr(float(token.text)).partition("e")
         return (mantissa if "." in mantissa else mantissa + ".0") + mark + exponent if mark else mantissa
     return token.text
+
+
+def _normal_type(token: Token) -> str:
+    """One spelling of a shaped type; memory space 0 is the default."""
+    found = _INNER_MAP.sub(lambda m: normal_map(Token("map", m[0], token.line)), token.text)
+    text = re.sub(r"\s+", "", found).replace(",", ", ")
+    return text[:-4] + ">" if text.startswith("memref<") and text.endswith(", 0>") else text

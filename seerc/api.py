@@ -100,11 +100,13 @@ def predict(
 ) -> list[FunctionPrediction]:
     """Predict every region function of an MLIR text: those with an operation marked `seerc.root`.
 
+    A cost model of users' own data (`any_function`) predicts every function.
+
     Args:
         text: MLIR, for instance what `seerc-fuse` made.
         cost_model: a name or folder, or an object with `predict`.
         target: the machine; None for this one.
-        metrics: names of costmodel.protocol.METRICS; None for all that the model knows.
+        metrics: names of costmodel.protocol.metrics_of; None for all that the model knows.
         schedules: `{...}` attributes to try on each function, in place of its own schedule.
 
     Raises:
@@ -119,7 +121,7 @@ def predict(
     if model is None:
         raise SeercError("the cost model `none` is a fixed heuristic and predicts nothing: choose default or analytic")
     cases: list[tuple[str, str, str]] = []
-    for name, function in _regions(text):
+    for name, function in _regions(text, every=bool(getattr(model, "any_function", False))):
         workload = split_candidate(function)[0]
         texts = [join_candidate(workload, schedule) for schedule in schedules] or [function]
         cases += [(name, workload_hash(workload), candidate) for candidate in texts]
@@ -130,10 +132,10 @@ def predict(
     ]
 
 
-def _regions(text: str) -> list[tuple[str, str]]:
+def _regions(text: str, every: bool) -> list[tuple[str, str]]:
     from costmodel.text import canonical_functions
 
-    found = [(name, function) for name, function in canonical_functions(text) if "seerc.root" in function]
+    found = [(name, function) for name, function in canonical_functions(text) if every or "seerc.root" in function]
     if not found:
         raise SeercError("no function has an operation marked seerc.root, so there is no workload to predict")
     return found

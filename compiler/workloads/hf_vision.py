@@ -140,6 +140,7 @@ ARCHITECTURES: dict[str, Arch] = {
     "resnet-bottleneck": _stages("ResNet", 64, 160, 32, layer_type="bottleneck", embedding_size=32),
     "segformer": _stages("Segformer", 32, 32, 32, num_attention_heads=[1, 2, 4, 8]),
     "siglip-vision": _patches("SiglipVision", "SiglipVisionModel", extra_tokens=0),
+    "swin": _swin("Swin"),
     "swinv2": _swin("Swinv2"),
     "vit": _patches("ViT"),
 }

@@ -27,7 +27,7 @@ VERSION = 1
 """Part of the cache: raise it when the specs draw something else or fusion makes other regions."""
 FOLDER = "workloads"
 """Where the dataset folder keeps what the parts gave."""
-TIMEOUT_S = 300.0
+TIMEOUT_S = 600.0
 """Limit of one part."""
 PART = 40
 """Ops or graphs in one part."""

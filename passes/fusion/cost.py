@@ -14,6 +14,8 @@ MARGIN = 1.02
 """A merged region may be predicted this much slower: it saves a call and a buffer that no prediction counts."""
 METRICS = ("latency_ns", "spills")
 """What a decision reads."""
+SCHEDULES = 64
+"""Schedules of a region that a decision looks at: what fusing gains changes little among the best."""
 
 
 @dataclass
@@ -35,7 +37,7 @@ class CostDecision:
     def _all(self, *texts: str) -> list[Choice]:
         new = [text for text in dict.fromkeys(texts) if text not in self._choices]
         if new:
-            found = choose_all(new, self.unit, self.cost_model, self.target, METRICS)
+            found = choose_all(new, self.unit, self.cost_model, self.target, METRICS, SCHEDULES)
             self._choices.update(zip(new, found, strict=True))
         return [self._choices[text] for text in texts]
 

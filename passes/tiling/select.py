@@ -38,6 +38,13 @@ class Space:
     schedules: Sequence[Schedule]
     reason: str = ""
 
+    def thinned(self, most: int) -> Space:
+        """The first and evenly spaced others, `most` in all; the same every time."""
+        count = len(self.schedules)
+        if count <= most:
+            return self
+        return replace(self, schedules=[self.schedules[i * count // most] for i in range(most)])
+
     def candidates(self) -> list[str]:
         """One candidate text a schedule."""
         return [self.template.candidate(s) for s in self.schedules]
@@ -60,18 +67,25 @@ def choose(workload: str, unit: VectorUnit, cost_model: Any, target: Any) -> Cho
 
 
 def choose_all(
-    workloads: Sequence[str], unit: VectorUnit, cost_model: Any, target: Any, metrics: Sequence[str] | None = None
+    workloads: Sequence[str],
+    unit: VectorUnit,
+    cost_model: Any,
+    target: Any,
+    metrics: Sequence[str] | None = None,
+    most: int | None = None,
 ) -> list[Choice]:
     """For each workload the schedule with the lowest predicted latency; ties go to the earlier one.
 
     `metrics` (None: all that the model knows) are predicted of the chosen ones. `cost_model` is a
-    costmodel.protocol.CostModel or None for the heuristic.
+    costmodel.protocol.CostModel or None for the heuristic. Of larger spaces `most` schedules are looked at.
     """
     with same_context():
         if cost_model is None:
             return [_by_heuristic(workload, unit) for workload in workloads]
         # A few metrics of every candidate take less time than a second look at the chosen ones.
-        found = [_fastest(read_space(w, unit), cost_model, target, metrics or ("latency_ns",)) for w in workloads]
+        spaces = [read_space(w, unit) for w in workloads]
+        some = spaces if most is None else [space.thinned(most) for space in spaces]
+        found = [_fastest(space, cost_model, target, metrics or ("latency_ns",)) for space in some]
     ranked = [i for i, choice in enumerate(found) if metrics is None and not choice.reason]
     predictions = cost_model.predict([found[i].candidate for i in ranked], target) if ranked else []
     for i, predicted in zip(ranked, predictions, strict=True):

@@ -3,9 +3,9 @@
 seerc bench zoo:bert zoo:resnet18 --peers eager,compile --threads 1
 seerc bench --all --json --output results.jsonl
 
-Peers: eager (PyTorch), compile (torch.compile), none (our compiler with the fixed heuristic as its cost model). Calls
-of the contestants alternate in one process a model. A ratio above 1 means that seerc is faster; its interval holds 95 %
-of the ratios when rounds are resampled.
+Peers: eager (PyTorch), compile (torch.compile), and our compiler with another cost model: none (the fixed heuristic),
+analytic, or an artefact's folder. Calls of the contestants alternate in one process a model. A ratio above 1 means that
+seerc is faster; its interval holds 95 % of the ratios when rounds are resampled.
 """
 
 from __future__ import annotations
@@ -25,9 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("models", metavar="MODEL", nargs="*", help="as for `seerc compile`")
     add("--all", action="store_true", help="every zoo model that is installed")
-    add(
-        "--peers", default="eager", metavar="LIST", help="of eager, compile, none, separated by commas (default: eager)"
-    )
+    add("--peers", default="eager", metavar="LIST", help="eager, compile, cost models, by commas (default: eager)")
     add("--input", action="append", default=[], metavar="SPEC", help="an input of the model, as for `seerc compile`")
     add("--threads", type=int, default=0, metavar="N", help="default: OMP_NUM_THREADS or one a CPU")
     add("--seconds", type=float, default=2.0, metavar="S", help="timed for each contestant (default: 2)")

@@ -2,7 +2,8 @@
 
 seerc predict regions.mlir --metric latency_ns --metric spills
 
-Predicts every function with an operation marked seerc.root, as `seerc-fuse` writes them. The intervals should hold the
+Predicts every function with an operation marked seerc.root, as `seerc-fuse` writes them; a model of your own data
+(docs/own-data.md) predicts every function. The intervals should hold the
 measured value in 90 % of cases.
 """
 
@@ -28,17 +29,19 @@ def run(args: argparse.Namespace) -> int:
     """One row a function and schedule."""
     from compiler.target import detect_target
     from costmodel.errors import unknown_name
-    from costmodel.protocol import METRICS
+    from costmodel.protocol import load_cost_model, metrics_of
     from seerc.api import predict
 
+    target = detect_target()
+    model = load_cost_model(args.cost_model, target)
+    known = metrics_of(model)
     for metric in args.metric or ():
-        if metric not in METRICS:
-            raise unknown_name("metric", metric, METRICS)
+        if metric not in known:
+            raise unknown_name("metric", metric, known)
     lines = read_text(args.schedules).splitlines() if args.schedules else []
     schedules = [line.strip() for line in lines if line.strip()]
-    target = detect_target()
     text = read_text(args.file)
-    found = predict(text, cost_model=args.cost_model, target=target, metrics=args.metric, schedules=schedules)
+    found = predict(text, cost_model=model or args.cost_model, target=target, metrics=args.metric, schedules=schedules)
     functions = [
         {
             "name": f.name,
@@ -49,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         for f in found
     ]
     rows = [
-        (f.name, f.schedule, metric, value.value, f"{value.low:.4g} to {value.high:.4g}", METRICS[metric])
+        (f.name, f.schedule, metric, value.value, f"{value.low:.4g} to {value.high:.4g}", known[metric])
         for f in found
         for metric, value in f.metrics.items()
     ]
