@@ -100,8 +100,8 @@ def _count(p: Pattern, s: Schedules, row: bool, target: Target) -> dict[str, Arr
     around = np.full(n, float(p.inner)) if p.inner else np.ceil(p.columns / width)
     kinds: list[Kind] = [
         (columns * rows, v, r)
-        for columns, v in ((p.columns // width, points), ((rest_points > 0) * 1.0, rest_points))
-        for rows, r in ((p.rows // tile_rows, tile_rows), ((rest_rows > 0) * 1.0, rest_rows))
+        for columns, v in ((np.floor(p.columns / width), points), ((rest_points > 0) * 1.0, rest_points))
+        for rows, r in ((np.floor(p.rows / tile_rows), tile_rows), ((rest_rows > 0) * 1.0, rest_rows))
         if (columns * rows).any()
     ]
     inner, hoisted, after = (_bodies(p.counts[w], points, tile_rows) for w in range(3))

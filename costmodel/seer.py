@@ -68,6 +68,9 @@ class SeerOptions:
     """Share of the networks that intervals are calibrated on; the members are then grown again on all."""
     rank_weight: float = 0.1
     """Share of the ranking member in the order of candidates."""
+    work_weight: float = 0.05
+    """Share of the work (what the loop nest takes with all data at hand) in the order: of schedules that memory makes
+    equal, the one with less work is the better where the data happen to be nearer than when it was measured."""
     seed: int = 0
 
 
@@ -79,6 +82,8 @@ class Inputs:
     priors: dict[str, dict[str, Array]]
     peak_ns: Array
     """What the operations would take at the target's peak."""
+    work_ns: Array
+    """What the loop nest takes with all data at hand."""
     analytic: Mapping[str, Array]
 
 
@@ -100,7 +105,8 @@ def inputs(matrix: Array, counts: Array, analytic: Mapping[str, Array]) -> Input
         for metric in MEMBERS
     }
     matrix = np.hstack([matrix, np.log2(1.0 + np.maximum(counts, 0.0))])
-    return Inputs(matrix, priors, column["peak_ns"], analytic)
+    work = np.maximum.reduce([column[n] for n in ("arithmetic_ns", "load_ns", "issue_ns", "chain_ns")])
+    return Inputs(matrix, priors, column["peak_ns"], work + column["overhead_ns"], analytic)
 
 
 @dataclass(frozen=True)
@@ -133,10 +139,11 @@ class SeerModel:
         return Predicted(values, low, high, self.order(found, values["latency_ns"]))
 
     def order(self, found: Inputs, latency: Array) -> Array:
-        """What candidates of one task are sorted by: log latency and the ranking member."""
-        if not self.options.rank_weight or "rank" not in self.boosters:
-            return latency
-        return np.log(latency) - self.options.rank_weight * run(self.boosters["rank"], found.matrix)
+        """What candidates of one task are sorted by: log latency, the ranking member, and the work."""
+        order = np.log(latency) + self.options.work_weight * np.log(np.maximum(found.work_ns, 1.0))
+        if "rank" not in self.boosters:
+            return order
+        return order - self.options.rank_weight * run(self.boosters["rank"], found.matrix)
 
     def _tables(self, found: Inputs, metrics: Sequence[str]) -> tuple[dict[str, Array], ...]:
         values, low, high = dict[str, Array](), dict[str, Array](), dict[str, Array]()

@@ -37,6 +37,8 @@ CPU, VECTOR_BYTES = "haswell", 32
 """The processor of LLVM's that all code is for: every x86-64 machine of the last ten years."""
 SECONDS = 20.0
 MOST_CHARACTERS = 60_000
+LEAST_BYTES = 16
+"""Less code computes nothing: many of the tests have no result that is used."""
 METRICS = ("code_bytes", "registers", "spills", "loop_instructions", "instructions")
 _CLEAN = ("affine-simplify-structures,canonicalize,cse", "affine-loop-normalize", "affine-scalrep")
 _LOOPS = (
@@ -118,13 +120,18 @@ def transform(text: str, passes: str) -> str:
 
 
 def label(text: str) -> dict[str, Any]:
-    """Metrics of the object code; SeercError if LLVM refuses the function."""
+    """Metrics of the object code; SeercError if LLVM refuses the function, or finds that it does nothing."""
     with context():
-        module = ir.Module.parse(text)
+        try:
+            module = ir.Module.parse(text)
+        except ir.MLIRError as error:
+            raise SeercError("the canonical text is not valid MLIR") from error
         if canonical(str(module)) != text:
             raise SeercError("MLIR prints another text than the canonical one")
         data = compile_object(module, "workload", openmp=False, cpu=CPU)
     metrics = asdict(measure_code(data, VECTOR_BYTES, "workload"))
+    if metrics["code_bytes"] < LEAST_BYTES:
+        raise SeercError("LLVM finds nothing that has to be computed")
     return {name: metrics[name] for name in METRICS}
 
 
@@ -142,21 +149,16 @@ def run_all(tasks: list[tuple[Any, tuple[Any, ...]]], work: Callable[..., Any]) 
                 yield running.pop(future), outcome(future, work.__name__, SECONDS)
 
 
-def build(folder: Path, per_function: int) -> list[dict[str, Any]]:
-    """Rows in order of origin; equal texts are kept once. Functions that do not compile as they are get no variants."""
+def build(folder: Path) -> list[dict[str, Any]]:
+    """Rows in order of origin; equal texts are kept once. Functions without code of their own get no variants."""
     functions = dict(sources(folder))
     plain = dict(run_all([(o, (text, "")) for o, text in functions.items()], transform))
-    found = _labelled({o: [(o, plain[o])] for o in functions})
+    found = _labelled([(o, plain[o]) for o in functions])
     compiled = [o for o in functions if not isinstance(found.get(plain[o], (o, None))[1], SeercError | None)]
     print(f"{len(functions)} functions, {len(compiled)} compile alone", file=sys.stderr)
-    tasks = [(replace(o, passes=p), (functions[o], p)) for o in compiled for p in _some(functions[o], per_function - 1)]
-    variants: dict[Origin, list[tuple[Origin, str | SeercError]]] = {}
-    for origin, text in run_all(tasks, transform):
-        variants.setdefault(replace(origin, passes=""), []).append((origin, text))
-    for origin, texts in variants.items():
-        variants[origin] = [(o, t) for o, t in texts if isinstance(t, str) and t not in found]
-    print(f"{sum(map(len, variants.values()))} variants", file=sys.stderr)
-    found |= _labelled(variants)
+    tasks = [(replace(o, passes=p), (functions[o], p)) for o in compiled for p in PIPELINES]
+    made = dict(run_all(tasks, transform))
+    found |= _labelled([(o, made[o]) for o, _ in tasks if made[o] not in found])
     failures = Counter(str(m)[:60] for _, m in found.values() if isinstance(m, SeercError))
     for reason, count in failures.most_common(20):
         print(f"{count:5} {reason}", file=sys.stderr)
@@ -165,31 +167,26 @@ def build(folder: Path, per_function: int) -> list[dict[str, Any]]:
     return [{"text": t, **m, **asdict(o), "licence": LICENCE, "text_hash": hash_text(t)} for o, t, m in rows]
 
 
-def _some(text: str, count: int) -> list[str]:
-    """`count` of the pipelines, others for every function but the same ones in every run."""
-    return sorted(PIPELINES, key=lambda passes: hash_text(passes + text))[:count]
-
-
 def counted(text: str) -> bool:
     """Whether the number of executed instructions follows from the text: no argument may decide it."""
     arguments: list[str] = re.findall(r"%\d+: ([^%]*)", text.partition("{\n")[0])
     return not any("?" in argument or re.match(r"index|i\d", argument) for argument in arguments)
 
 
-def _labelled(
-    groups: dict[Origin, list[tuple[Origin, str | SeercError]]],
-) -> dict[str, tuple[Origin, dict[str, Any] | SeercError]]:
+def _labelled(texts: list[tuple[Origin, str | SeercError]]) -> dict[str, tuple[Origin, dict[str, Any] | SeercError]]:
     """Text to its first origin and its metrics."""
     first: dict[str, Origin] = {}
-    for texts in groups.values():
-        for origin, text in texts:
-            if isinstance(text, str):
-                first.setdefault(text, origin)
+    for origin, text in texts:
+        if isinstance(text, str):
+            first.setdefault(text, origin)
+    print(f"{len(first)} distinct texts", file=sys.stderr)
     found: dict[str, tuple[Origin, dict[str, Any] | SeercError]] = {}
-    for text, metrics in run_all([(text, (text,)) for text in first], label):
+    labels = dict(run_all([(text, (text,)) for text in first], label))
+    for text, origin in first.items():
+        metrics = labels[text]
         if not isinstance(metrics, SeercError) and not counted(text):
             metrics["instructions"] = None
-        found[text] = (first[text], metrics)
+        found[text] = (origin, metrics)
     return found
 
 
@@ -206,7 +203,7 @@ def main() -> None:
         "--per-function", type=int, default=10, metavar="N", help="pipelines of one function (default: 10)"
     )
     args = parser.parse_args()
-    rows = build(args.folder, args.per_function)
+    rows = build(args.folder)
     origin = {"origin": args.origin, "folder": "mlir/test/Dialect/Affine", "licence": LICENCE, "cpu": CPU}
     table = pa.Table.from_pylist(rows).replace_schema_metadata(origin)
     sink = BytesIO()

@@ -140,6 +140,19 @@ class KernelBuilder:
 
     # addresses
 
+    def scaled(self, value: Any, factor: int) -> Any:
+        """An index times a constant."""
+        return value if factor == 1 else self.op("arith.muli", [value, self.constant(factor)], [self.index])
+
+    def sum(self, left: Any, right: Any) -> Any:
+        """The sum of two indices."""
+        return self.op("arith.addi", [left, right], [self.index])
+
+    def at_most(self, first: Any, end: int, size: int) -> Any:
+        """How many of `size` indices from `first` on are below `end`."""
+        left = self.op("arith.subi", [self.constant(end), first], [self.index])
+        return self.op("arith.minsi", [left, self.constant(size)], [self.index])
+
     def address(self, form: Linear, point: Point, extra: int = 0) -> Any:
         """The index value of `form` at `point`, `extra` elements on."""
         offset = point.constant(form) + extra

@@ -59,6 +59,8 @@ def lower_to_llvm(module: ir.Module, openmp: bool = True) -> None:
             _run(module, _OPENMP)
             _drop_inner_barriers(module)
         _run(module, ",".join(_TO_LLVM))
+        if openmp:
+            _keep_apart(module)
 
 
 def compile_object(module: ir.Module | str, name: str, openmp: bool = True, cpu: str | None = None) -> bytes:
@@ -119,14 +121,19 @@ def _first_line(error: ir.MLIRError) -> str:
 
 
 def _walk(module: ir.Module, name: str) -> list[ir.OpView]:
-    found: list[ir.OpView] = []
+    return [op.opview for op in _named(module.operation, name)]
+
+
+def _named(root: ir.Operation, name: str) -> list[ir.Operation]:
+    """The operations of a name below `root`."""
+    found: list[ir.Operation] = []
 
     def collect(op: ir.Operation) -> ir.WalkResult:
         if op.name == name:
-            found.append(op.opview)
+            found.append(op)
         return ir.WalkResult.ADVANCE
 
-    module.operation.walk(collect)
+    root.walk(collect)
     return found
 
 
@@ -136,6 +143,37 @@ def _copy_by_loops(module: ir.Module) -> None:
         with ir.InsertionPoint(op), op.location:
             linalg.copy(op.operands[0], outs=[op.operands[1]])
         op.operation.erase()
+
+
+def _keep_apart(module: ir.Module) -> None:
+    """Say at each load and store which pointer it goes through: the code of a parallel region is moved into a function
+    of its own, where the arguments' `noalias` is lost, and no load could be moved out of a loop that stores."""
+    for op in _walk(module, "llvm.func"):
+        function = op.operation
+        if not _named(function, "omp.parallel"):
+            continue
+        pointers = [a for a in function.regions[0].blocks[0].arguments if str(a.type) == "!llvm.ptr"]
+        scopes = dict(zip(pointers, _scopes(len(pointers), module.context), strict=True))
+        for name, position in (("llvm.load", 0), ("llvm.store", 1)):
+            for access in _named(function, name):
+                own = scopes.get(_base(access.operands[position]))
+                if own is not None:
+                    others = [s for s in scopes.values() if s != own]
+                    access.attributes["alias_scopes"] = ir.ArrayAttr.get([own], module.context)
+                    access.attributes["noalias_scopes"] = ir.ArrayAttr.get(others, module.context)
+
+
+def _scopes(count: int, where: ir.Context) -> list[ir.Attribute]:
+    domain = "#llvm.alias_scope_domain<id = distinct[0]<>>"
+    texts = [f"#llvm.alias_scope<id = distinct[{i + 1}]<>, domain = {domain}>" for i in range(count)]
+    return list(ir.ArrayAttr(ir.Attribute.parse(f"[{', '.join(texts)}]", where)))
+
+
+def _base(pointer: ir.Value) -> ir.Value:
+    """The value that an address is computed from."""
+    while not isinstance(pointer.owner, ir.Block) and pointer.owner.name == "llvm.getelementptr":
+        pointer = pointer.owner.operands[0]
+    return pointer
 
 
 def _restrict(module: ir.Module, cpu: str) -> None:

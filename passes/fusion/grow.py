@@ -180,6 +180,8 @@ class Grower:
                         else:
                             for loop, read in zip(written[value] or (), dims, strict=True):
                                 yield loop, region.loops[member][read]
+                if any(value in written for value in reader.captured):
+                    yield 0, -1
 
     def _join_siblings(self, indices: list[int]) -> None:
         """Join elementwise regions of one space that read a common tensor in the same way (halves of a rotation)."""

@@ -90,6 +90,20 @@ def test_square_stays_with_the_norm_that_sums_it() -> None:
     check_equal(text, after)
 
 
+def test_a_gather_stays_apart_from_what_computes_its_table() -> None:
+    w = Writer([F], 0)
+    table = w.map([("%arg0", F, "d0, d1")], F, unary("math.exp"))
+    empty = w.line(f"tensor.empty() : {F}")
+    body = (
+        f"%i = linalg.index 0 : index\n      %j = linalg.index 1 : index\n"
+        f"      %r = tensor.extract {table}[%i, %j] : {F}\n      linalg.yield %r : f32"
+    )
+    text = w.text([(w.generic([], (empty, F, "d0, d1"), "pp", body), F)])
+    after, summary = fused(text)
+    assert summary.calls == {"elementwise": 2}
+    check_equal(text, after)
+
+
 def test_convolution_takes_bias_scale_residual_and_relu() -> None:
     image, out, kernel = "tensor<1x3x10x10xf32>", "tensor<1x4x8x8xf32>", "tensor<4x3x3x3xf32>"
     w = Writer([kernel, "tensor<4xf32>", image, out], 2)
