@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from costmodel.candidates import Group
 from costmodel.facts import facts
@@ -40,7 +42,7 @@ _HOT = (
     "hot_fmas", "held_loads",
 )  # fmt: skip
 _COEFFICIENTS = dict(exp=11.0, erf=17.0, tanh=14.0)
-Kind = tuple[Array, Array, Array]
+Kind = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
 """How many tiles there are of a shape, its vectors and its rows."""
 NAMES = (
     *(f"total_{c}" for c in CLASSES),

@@ -68,9 +68,10 @@ class SeerOptions:
     """Share of the networks that intervals are calibrated on; the members are then grown again on all."""
     rank_weight: float = 0.1
     """Share of the ranking member in the order of candidates."""
-    work_weight: float = 0.05
-    """Share of the work (what the loop nest takes with all data at hand) in the order: of schedules that memory makes
-    equal, the one with less work is the better where the data happen to be nearer than when it was measured."""
+    work_weight: float = 0.1
+    """Share of the work (what the loop nest takes with all data at hand) in a compiler's order: of schedules that
+    memory makes equal, the one with less work is the better where the data are nearer than when it was measured (the
+    weights of an LSTM's loop). Records know no such place, so that scores against them leave it out."""
     seed: int = 0
 
 
@@ -139,11 +140,10 @@ class SeerModel:
         return Predicted(values, low, high, self.order(found, values["latency_ns"]))
 
     def order(self, found: Inputs, latency: Array) -> Array:
-        """What candidates of one task are sorted by: log latency, the ranking member, and the work."""
-        order = np.log(latency) + self.options.work_weight * np.log(np.maximum(found.work_ns, 1.0))
+        """What candidates of one task are sorted by: log latency and the ranking member."""
         if "rank" not in self.boosters:
-            return order
-        return order - self.options.rank_weight * run(self.boosters["rank"], found.matrix)
+            return np.log(latency)
+        return np.log(latency) - self.options.rank_weight * run(self.boosters["rank"], found.matrix)
 
     def _tables(self, found: Inputs, metrics: Sequence[str]) -> tuple[dict[str, Array], ...]:
         values, low, high = dict[str, Array](), dict[str, Array](), dict[str, Array]()
@@ -154,7 +154,8 @@ class SeerModel:
                 values[metric] = low[metric] = high[metric] = found.analytic[metric]
         if ORDER in metrics:
             latency = values["latency_ns"] if "latency_ns" in values else self._metric("latency_ns", found)[0]
-            values[ORDER] = low[ORDER] = high[ORDER] = self.order(found, latency)
+            order = self.order(found, latency) + self.options.work_weight * np.log(np.maximum(found.work_ns, 1.0))
+            values[ORDER] = low[ORDER] = high[ORDER] = order
         if "utilisation" in metrics:
             bounds = self._metric("latency_ns", found) if "latency_ns" not in values else None
             middle, lower, upper = bounds or (values["latency_ns"], low["latency_ns"], high["latency_ns"])

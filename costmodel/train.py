@@ -19,7 +19,7 @@ DEFAULT_FOLDER = Path(__file__).parent / "models" / "default"
 def train(
     data: Path | str,
     out: Path | str,
-    model: str | Learner = "xgboost",
+    model: str | Learner = "seer",
     evaluations: Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> Trained:

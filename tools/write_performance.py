@@ -72,20 +72,20 @@ def compile_table() -> str:
     return _table(head, rows)
 
 
-def cost_table() -> str:
-    """The models of `seerc cost eval` beside each other."""
-    found = json.loads((RESULTS / "cost-eval-unseen-networks.json").read_text())
-    models = {"boosted (the default's recipe)": found["metrics"], **found["baselines"]}
-    names = ["top1", "top5", "kendall_tau", "mape", "regret1_median", "regret1_p95", "coverage90"]
-    names += ["registers_rmse_range", "registers_within_one", "spills_rmse_range", "utilisation_rmse_range"]
-    names += ["worse_than_heuristic", "speedup_over_heuristic"]
-    rows = [[name, *(_value(metrics, name) for metrics in models.values())] for name in names]
-    return _table(["metric", *models], rows)
-
-
-def _value(metrics: dict[str, Any], name: str) -> str:
-    found = metrics.get(name)
-    return f"{found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})" if found else "-"
+def cost_models_table() -> str:
+    """One row a model of `seerc bench` with cost models as peers."""
+    models = [json.loads(line)["result"] for line in (RESULTS / "zoo-cost-models.jsonl").read_text().splitlines()]
+    peers = ("eager", "none", "issue2-default")
+    rows = [
+        [
+            m["model"] + ("*" if m["noisy"] else ""),
+            f"{m['seerc_ms']:.2f}",
+            *(f"{m['peers'][p]['ratio']:.2f}" for p in peers),
+        ]
+        for m in models
+    ]
+    rows.append(["**geometric mean**", "", *(_mean(models, p) for p in peers)])
+    return _table(["model", "seerc ms", "eager: ratio", "none: ratio", "forerunner: ratio"], rows)
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
@@ -98,7 +98,7 @@ TABLES = {
     "zoo-2": lambda: zoo_table("zoo-2.jsonl"),
     "gemm": gemm_table,
     "compile": compile_table,
-    "cost": cost_table,
+    "cost-models": cost_models_table,
 }
 
 

@@ -36,11 +36,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ray", default="", metavar="ADDRESS", help="measure on a Ray cluster: auto, HOST:PORT, or local for a new one"
     )
     collect.add_argument("--seed", type=int, default=0, metavar="N", help="of the sample (default: 0)")
+    collect.add_argument("--variant", default="", metavar="NAME", help="of this machine: avx2 or avx512-256")
+    collect.add_argument(
+        "--share", type=float, default=1.0, metavar="X", help="of the workloads, at random (default: 1)"
+    )
     collect.set_defaults(job_run=_collect)
     train = jobs.add_parser("train", help="train a cost model on records, or on texts and numbers of your own")
     train.add_argument("data", type=Path, metavar="DATA", help="a dataset; with --target also .jsonl or a folder")
     train.add_argument("-o", dest="output", type=Path, metavar="FOLDER", required=True, help="where the model goes")
-    train.add_argument("--model", metavar="ARCH", help="the architecture (default: xgboost; with --target: text)")
+    train.add_argument("--model", metavar="ARCH", help="the architecture (default: seer; with --target: text)")
     train.add_argument("--target", action="append", metavar="COLUMN", help="learn this column of your own data")
     train.add_argument("--text", metavar="COLUMN", help="where its MLIR text is (default: text, mlir, ...)")
     train.add_argument("--group", metavar="COLUMN", help="keep its equal rows together when errors are measured")
@@ -95,7 +99,7 @@ def _collect(args: argparse.Namespace) -> int:
             specs, args.output, args.jobs, lambda done, total: progress.update(first, completed=done, total=total)
         )
         bar = progress.add_task("measuring", total=None)
-        options = CollectOptions(args.per_workload, args.seed, args.jobs, ray=args.ray)
+        options = CollectOptions(args.per_workload, args.seed, args.jobs, args.variant, args.share, args.ray)
         added = collect(
             workloads, args.output, options, lambda done, total: progress.update(bar, completed=done, total=total)
         )
@@ -111,7 +115,7 @@ def _train(args: argparse.Namespace) -> int:
 
     if args.text or args.group:
         raise SeercError("--text and --group are for data of your own: name a column to learn with --target")
-    model = train(args.data, args.output, args.model or "xgboost")
+    model = train(args.data, args.output, args.model or "seer")
     report(args, {"model": model.name, "folder": str(args.output)}, f"wrote {args.output}")
     return 0
 
