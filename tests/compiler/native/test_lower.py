@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from compiler.native.count import count_instructions
 from compiler.native.elf import read_functions
 from compiler.native.instructions import Instruction, decode
 from compiler.native.lower import compile_object, lower_to_llvm
@@ -130,3 +131,31 @@ def test_code_for_a_narrower_cpu_keeps_to_its_registers() -> None:
     narrow = code(elementwise(body), cpu="haswell")
     assert {i.bits for i in narrow if i.is_fma} == {32}
     assert not any("zmm" in i.operands or "{k" in i.operands for i in narrow)
+
+
+def test_pointers_are_kept_apart_in_parallel_code() -> None:
+    """The load does not vary with the loop that stores: LLVM may move it out, as it does in serial code."""
+    text = """
+      func.func @k(%a: memref<8xf32> {llvm.noalias}, %o: memref<4096xf32> {llvm.noalias}) {
+        %c0 = arith.constant 0 : index
+        %c1 = arith.constant 1 : index
+        %c64 = arith.constant 64 : index
+        scf.parallel (%i) = (%c0) to (%c64) step (%c1) {
+          scf.for %j = %c0 to %c64 step %c1 {
+            %x = memref.load %a[%c0] : memref<8xf32>
+            %r = arith.muli %i, %c64 : index
+            %at = arith.addi %r, %j : index
+            memref.store %x, %o[%at] : memref<4096xf32>
+          }
+        }
+        return
+      }"""
+    with context():
+        module = ir.Module.parse(text)
+    lower_to_llvm(module)
+    loads = [line for line in str(module).splitlines() if "llvm.load" in line]
+    stores = [line for line in str(module).splitlines() if "llvm.store" in line]
+    assert len(loads) == len(stores) == 1
+    assert all("alias_scopes" in line and "noalias_scopes" in line for line in (*loads, *stores))
+    serial, parallel = (compile_object(text, "k", openmp=openmp) for openmp in (False, True))
+    assert count_instructions(parallel, "k") < count_instructions(serial, "k") + 64 * 40
