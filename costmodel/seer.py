@@ -34,12 +34,17 @@ if TYPE_CHECKING:
     import xgboost
 
 COVERAGE = 0.9
-MEMBERS = {"latency_ns": ("bound", "analytic", "none"), "instructions": ("bound",), "code_bytes": ("bound",)}
+MEMBERS = {
+    "latency_ns": ("bound", "analytic", "none"),
+    "instructions": ("bound",),
+    "code_bytes": ("bound",),
+    "peak_bytes": ("analytic",),
+}
 """Priors of a metric's members, all on a logarithmic scale."""
 COUNTED = ("registers", "spills", "vector_utilisation")
 """Metrics that are learned as they are."""
-ALL_METRICS = (*MEMBERS, *COUNTED, "peak_bytes", "utilisation")
-"""`peak_bytes` follows from the text, `utilisation` from the latency."""
+ALL_METRICS = (*MEMBERS, *COUNTED, "utilisation")
+"""`utilisation` follows from the latency."""
 NOISE = 0.03
 """Relative error of a latency that was measured without disturbance."""
 _TOTALS = [i for i, name in enumerate(NAMES) if name.startswith("total_")]
@@ -77,7 +82,7 @@ class SeerOptions:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the members read of n candidates: features (n, f), priors by metric and name, and analytic estimates."""
+    """What the members read of n candidates: features (n, f), and priors by metric and name."""
 
     matrix: Array
     priors: dict[str, dict[str, Array]]
@@ -85,7 +90,6 @@ class Inputs:
     """What the operations would take at the target's peak."""
     work_ns: Array
     """What the loop nest takes with all data at hand."""
-    analytic: Mapping[str, Array]
 
 
 def inputs(matrix: Array, counts: Array, analytic: Mapping[str, Array]) -> Inputs:
@@ -99,7 +103,9 @@ def inputs(matrix: Array, counts: Array, analytic: Mapping[str, Array]) -> Input
     }
     priors = {
         metric: {
-            "bound": np.log(np.maximum(np.where(readable, bounds[metric], analytic[metric]), 1.0)),
+            "bound": np.log(
+                np.maximum(np.where(readable, bounds.get(metric, analytic[metric]), analytic[metric]), 1.0)
+            ),
             "analytic": np.log(np.maximum(analytic[metric], 1.0)),
             "none": np.zeros(len(matrix)),
         }
@@ -107,7 +113,7 @@ def inputs(matrix: Array, counts: Array, analytic: Mapping[str, Array]) -> Input
     }
     matrix = np.hstack([matrix, np.log2(1.0 + np.maximum(counts, 0.0))])
     work = np.maximum.reduce([column[n] for n in ("arithmetic_ns", "load_ns", "issue_ns", "chain_ns")])
-    return Inputs(matrix, priors, column["peak_ns"], work + column["overhead_ns"], analytic)
+    return Inputs(matrix, priors, column["peak_ns"], work + column["overhead_ns"])
 
 
 @dataclass(frozen=True)
@@ -150,8 +156,6 @@ class SeerModel:
         for metric in metrics:
             if metric in self.widths:
                 values[metric], low[metric], high[metric] = self._metric(metric, found)
-            elif metric == "peak_bytes":
-                values[metric] = low[metric] = high[metric] = found.analytic[metric]
         if ORDER in metrics:
             latency = values["latency_ns"] if "latency_ns" in values else self._metric("latency_ns", found)[0]
             order = self.order(found, latency) + self.options.work_weight * np.log(np.maximum(found.work_ns, 1.0))
