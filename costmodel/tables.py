@@ -206,12 +206,15 @@ def _folder(path: Path, wanted: list[str]) -> Iterator[Row]:
 
 
 def _text_of(folder: Path, name: object) -> str | None:
-    """The text of a file, which must lie inside of the folder (a link out of it does not); None if it does not."""
+    """The text of a file, which must lie inside of the folder (a link out of it does not); None if there is none."""
     inside = folder.resolve()
-    place = (inside / str(name)).resolve()
-    if not place.is_relative_to(inside) or place.suffix != ".mlir" or not place.is_file():
+    try:
+        place = (inside / str(name)).resolve()
+        if not place.is_relative_to(inside) or place.suffix != ".mlir" or not place.is_file():
+            return None
+        return place.read_text(encoding="utf-8", errors="replace") if place.stat().st_size <= MAX_CHARACTERS else None
+    except (OSError, ValueError):  # a name that no file can have: too long, or with a zero byte
         return None
-    return place.read_text(encoding="utf-8", errors="replace") if place.stat().st_size <= MAX_CHARACTERS else None
 
 
 def _check_columns(path: Path, names: Iterable[str], wanted: list[str], text: str | None) -> str:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import costmodel
 from costmodel.errors import SeercError
 from costmodel.tables import TextTable, read_texts
 from costmodel.text import canonical, hash_text
@@ -142,6 +143,14 @@ def test_unreadable_files_give_a_clear_error(tmp_path: Path) -> None:
             read_texts(tmp_path / name, ["size"])
 
 
+@pytest.mark.parametrize("name", ["zero\0byte.mlir", "x" * 5000 + ".mlir", "../out.mlir", ""])
+def test_names_that_no_file_can_have_are_unusable_rows(tmp_path: Path, name: str) -> None:
+    (tmp_path / "good.mlir").write_text(loop(8))
+    (tmp_path / "x.csv").write_text(f"file,size\ngood.mlir,1\n{name},2\n")
+    table = read_texts(tmp_path, ["size"])
+    assert (len(table), len(table.unusable)) == (1, 1)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_give_rows_or_a_clear_error(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
@@ -156,3 +165,15 @@ def test_any_bytes_give_rows_or_a_clear_error(tmp_path_factory: pytest.TempPathF
         assert len(read_texts(folder, ["size"])) >= 1
     except SeercError as error:
         assert "x.csv" in str(error)  # noqa: PT017
+
+
+def test_the_shipped_table_is_whole() -> None:
+    path = Path(costmodel.__file__).parent / "data" / "affine.parquet"
+    table = read_texts(path, ["code_bytes", "instructions"], group="file")
+    rows = pq.read_table(path).to_pylist()
+    assert table.unusable == ()
+    assert list(table.texts) == [row["text"] for row in rows]
+    assert len(set(table.texts)) == len(rows)
+    assert len(set(table.groups)) > 20
+    assert {row["licence"] for row in rows} == {"Apache-2.0 WITH LLVM-exception"}
+    assert table.targets["code_bytes"].min() >= 16
