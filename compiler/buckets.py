@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
-from compiler.driver import CompileOptions, Stages, link_program, lower_model, make_plan
+from compiler.driver import CompileOptions
 from compiler.frontend.load import from_module, inputs_for, load_model
-from compiler.frontend.model import Array, ImportedModel, LoadedModel, TensorSpec
+from compiler.frontend.model import ImportedModel, LoadedModel, TensorSpec
 from compiler.native.buckets import BucketedProgram, Padding
-from compiler.native.manifest import Manifest
-from compiler.native.manifest import TensorSpec as ProgramSpec
-from compiler.native.program import WEIGHTS, Program
-from compiler.plan.assemble import KernelInfo, Sources, assemble
-from compiler.target import host_features
+from compiler.together import compile_together
 from costmodel.errors import SeercError, unknown_name
 
 Buckets = Mapping[str, Sequence[Sequence[int]]]
@@ -72,53 +65,6 @@ def compile_buckets(
     for name in padding:
         if name not in buckets:
             raise unknown_name("bucketed input", name, buckets)
-    names, weights = _join_weights(models)
-    stages: list[Stages] = []
-    sources: Sources = {}
-    for model, renamed in zip(models, names, strict=True):
-        lowered = lower_model(model, options)
-        planned = replace(lowered.planned, weights={b: renamed[n] for b, n in lowered.planned.weights.items()})
-        infos = {key: KernelInfo(key, k.packing, k.scratch_bytes) for key, k in lowered.kernels.items()}
-        assembly = assemble(planned, infos, weights, sources)
-        stages.append(replace(lowered, planned=planned, assembly=assembly))
-    programs: list[Program] = []
-    for model, lowered in zip(models, stages, strict=True):
-        shared = programs[0].folder / WEIGHTS if programs else stages[-1].assembly.arrays(weights)
-        programs.append(_link(model, lowered, stages[-1], shared))
+    programs = compile_together(models, options)
     rules = [padding.get(s.name, 0) if s.name in buckets else None for s in models[0].inputs]
     return BucketedProgram(programs, rules)
-
-
-def _link(model: ImportedModel, stages: Stages, last: Stages, weights: Any) -> Program:
-    """The program of one bucket; its offsets hold in the weights of the last, which begin with those of all others."""
-    inputs = tuple(ProgramSpec(s.name, s.shape, s.dtype) for s in model.inputs)
-    outputs = tuple(ProgramSpec(s.name, s.shape, s.dtype) for s in model.outputs)
-    plan, assembly = make_plan(model, stages), stages.assembly
-    manifest = Manifest(inputs, outputs, assembly.workspace_bytes, last.assembly.weights, host_features(), plan)
-    with tempfile.TemporaryDirectory(prefix="seerc-") as folder:
-        library = Path(folder) / "program.so"
-        link_program(stages, len(inputs), len(outputs), Path(folder), library)
-        return Program.build(library, weights, manifest)
-
-
-def _join_weights(models: Sequence[ImportedModel]) -> tuple[list[dict[str, str]], dict[str, Array]]:
-    """Every distinct array under one name, and for each model what its weights are called there."""
-    pool: dict[str, Array] = {}
-    names: list[dict[str, str]] = []
-    for model in models:
-        names.append({})
-        for name, array in model.weights.items():
-            unique, count = name, 0
-            while unique in pool and not _same(pool[unique], array):
-                count += 1
-                unique = f"{name}@{count}"
-            pool.setdefault(unique, array)
-            names[-1][name] = unique
-    return names, pool
-
-
-def _same(a: Array, b: Array) -> bool:
-    """Equal bit for bit, and laid out alike."""
-    if (a.dtype, a.shape, a.strides) != (b.dtype, b.shape, b.strides):
-        return False
-    return a.__array_interface__["data"] == b.__array_interface__["data"] or a.tobytes() == b.tobytes()

@@ -87,11 +87,19 @@ def compile_model(model: ImportedModel, options: CompileOptions | None = None) -
     return build_program(model, lower_model(model, options or CompileOptions()))
 
 
-def lower_model(model: ImportedModel, options: CompileOptions, say: Callable[[str], None] = log.info) -> Stages:
-    """Everything but linking; `say` is told how tuning goes on."""
+def lower_model(
+    model: ImportedModel,
+    options: CompileOptions,
+    say: Callable[[str], None] = log.info,
+    panels: Mapping[str, int] | None = None,
+) -> Stages:
+    """Everything but linking; `say` is told how tuning goes on.
+
+    `panels`: widths of the panels in which weights are packed already, by name, for kernels to share where they can.
+    """
     clock, target = _Clock(), detect_target()
     cache = Cache.default() if options.cache else None
-    made, planned = _decide(model, options, target, cache, clock)
+    made, planned = _decide(model, options, target, cache, clock, panels or {})
     if options.tune:
         tuned = clock.time("tune", lambda: _tune(made.choices, planned, options, target, cache, say))
         made = Decisions(made.fused, tuned)
@@ -102,12 +110,17 @@ def lower_model(model: ImportedModel, options: CompileOptions, say: Callable[[st
 
 
 def _decide(
-    model: ImportedModel, options: CompileOptions, target: Target, cache: Cache | None, clock: _Clock
+    model: ImportedModel,
+    options: CompileOptions,
+    target: Target,
+    cache: Cache | None,
+    clock: _Clock,
+    panels: Mapping[str, int],
 ) -> tuple[Decisions, Steps]:
     """Fusion, layout and schedules, or those of an earlier compile of the same text."""
     cost = load_cost_model(options.cost_model, target)
     name = identity(options.cost_model)
-    key = decisions_key(model.text, name or "", target)
+    key = decisions_key(model.text, name or "", target, panels)
     known = load_decisions(cache, key) if name else None
     decide = CostDecision(cost, target, vector_unit(target)) if cost is not None else None
     fuse_it = (lambda: place(known.fused, model)) if known else (lambda: fuse_and_place(model, decide))
@@ -115,7 +128,7 @@ def _decide(
     _check_memory(model, planned)
     if known and known.choices.keys() == planned.workloads.keys():
         return known, planned
-    choices = clock.time("choose schedules", lambda: choose_schedules(planned, cost, target))
+    choices = clock.time("choose schedules", lambda: choose_schedules(planned, cost, target, panels))
     made = Decisions(fused, choices)
     if name and cache is not None:
         cache.put(key, made.to_bytes())
@@ -139,10 +152,23 @@ def place(fused: str, model: ImportedModel) -> tuple[str, Steps]:
         return fused, plan_layout(ir.Module.parse(fused), model.weights)
 
 
-def choose_schedules(planned: Steps, cost_model: CostModel | None, target: Target) -> dict[str, Choice]:
-    """A schedule for every workload."""
-    choices = choose_all(list(planned.workloads.values()), vector_unit(target), cost_model, target)
+def choose_schedules(
+    planned: Steps, cost_model: CostModel | None, target: Target, panels: Mapping[str, int] | None = None
+) -> dict[str, Choice]:
+    """A schedule for every workload; `panels` as in `lower_model`."""
+    widths = _panel_widths(planned, panels or {})
+    known = [widths.get(key) for key in planned.workloads] if widths else []
+    choices = choose_all(list(planned.workloads.values()), vector_unit(target), cost_model, target, panels=known)
     return dict(zip(planned.workloads, choices, strict=True))
+
+
+def _panel_widths(planned: Steps, panels: Mapping[str, int]) -> dict[str, int]:
+    """By workload the width that most of its weights are packed in."""
+    found: dict[str, Counter[int]] = {}
+    for call in calls(planned.steps) if panels else []:
+        names = [planned.weights[place.buffer] for place in call.inputs if place.buffer in planned.weights]
+        found.setdefault(call.workload, Counter()).update(panels[name] for name in names if name in panels)
+    return {key: widths.most_common(1)[0][0] for key, widths in found.items() if widths}
 
 
 def _tune(

@@ -18,7 +18,7 @@ from compiler.target import host_features
 from costmodel.errors import SeercError
 from costmodel.region.roles import Packing
 
-VERSION = "4"
+VERSION = "5"
 """Counts up when the same candidate text compiles to other code."""
 TIMEOUT_S = 60.0
 

@@ -40,10 +40,19 @@ class Loop:
     """The body, `count` times, one after the other."""
 
     count: int
-    body: tuple[Call | Loop, ...]
+    body: tuple[Step, ...]
 
 
-Step = Call | Loop
+@dataclass(frozen=True)
+class Branch:
+    """`then` where the byte at `condition` is not 0, else `otherwise`."""
+
+    condition: Pointer
+    then: tuple[Step, ...]
+    otherwise: tuple[Step, ...]
+
+
+Step = Call | Loop | Branch
 
 
 def emit_main(steps: Sequence[Step], inputs: int, outputs: int, name: str = EXPORTED) -> str:
@@ -79,6 +88,7 @@ class _Writer:
                 *declared,
                 f"llvm.func @{self.name}({arguments}) -> i32 {{",
                 "  %zero = llvm.mlir.constant(0 : i32) : i32",
+                "  %zero8 = llvm.mlir.constant(0 : i8) : i8",
                 "  %null = llvm.mlir.zero : !llvm.ptr",
                 *entry,
                 *self.lines,
@@ -90,14 +100,31 @@ class _Writer:
 
     def _step(self, step: Step, index: str | None) -> None:
         if isinstance(step, Loop):
-            self._loop(step)
-            return
+            return self._loop(step)
+        if isinstance(step, Branch):
+            return self._branch(step, index)
         known = self.symbols.setdefault(step.symbol, len(step.args))
         if known != len(step.args):
             raise ValueError(f"kernel {step.symbol} is called with {known} and with {len(step.args)} arguments")
         values = [self._pointer(arg, index) for arg in step.args]
         types = ", ".join(["!llvm.ptr"] * len(values))
         self.lines.append(f"  llvm.call @{step.symbol}({', '.join(values)}) : ({types}) -> ()")
+        return None
+
+    def _branch(self, branch: Branch, index: str | None) -> None:
+        number = self._fresh()
+        then, otherwise, done = (f"^{part}{number}" for part in ("then", "else", "join"))
+        self.lines += [
+            f"  %byte{number} = llvm.load {self._pointer(branch.condition, index)} : !llvm.ptr -> i8",
+            f'  %taken{number} = llvm.icmp "ne" %byte{number}, %zero8 : i8',
+            f"  llvm.cond_br %taken{number}, {then}, {otherwise}",
+        ]
+        for label, side in ((then, branch.then), (otherwise, branch.otherwise)):
+            self.lines.append(f"{label}:")
+            for step in side:
+                self._step(step, index)
+            self.lines.append(f"  llvm.br {done}")
+        self.lines.append(f"{done}:")
 
     def _loop(self, loop: Loop) -> None:
         number = self._fresh()

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from compiler.emit.pack import pack_array
-from compiler.native.main import Call, Loop, Pointer
+from compiler.native.main import Branch, Call, Loop, Pointer
+from compiler.native.main import Step as Resolved
 from compiler.native.manifest import TensorSpec, WeightSpec, place_weights
 from compiler.plan.memory import assign_offsets, lifetimes
-from compiler.plan.steps import KernelCall, LoopStep, Step, Steps, calls
+from compiler.plan.steps import IfStep, KernelCall, LoopStep, Step, Steps, calls
 from compiler.plan.views import Place, span
 
 Array = np.ndarray[Any, Any]
@@ -34,7 +35,7 @@ class KernelInfo:
 class Assembly:
     """`calls` with every pointer resolved; `weights` in the order of `arrays`."""
 
-    calls: tuple[Call | Loop, ...]
+    calls: tuple[Resolved, ...]
     weights: tuple[WeightSpec, ...]
     workspace_bytes: int
     sources: tuple[tuple[str, Any], ...]
@@ -79,7 +80,8 @@ class _Assembler:
         uses: list[list[str]] = []
         for step in self.planned.steps:
             inside = calls([step])
-            uses.append([p.buffer for c in inside for p in (*c.inputs, *c.results)])
+            conditions = [step.condition.buffer] if isinstance(step, IfStep) else []
+            uses.append([*conditions, *(p.buffer for c in inside for p in (*c.inputs, *c.results))])
             for call in inside:
                 scratch = self.kernels[call.workload].scratch_bytes
                 if scratch:
@@ -110,9 +112,12 @@ class _Assembler:
         shape = _memory(array).shape if packing is None else packing.shape()
         return TensorSpec(f"{name}#{len(self.sources)}", tuple(shape), _dtype(array))
 
-    def _step(self, step: Step) -> Call | Loop:
+    def _step(self, step: Step) -> Resolved:
         if isinstance(step, LoopStep):
-            return Loop(step.count, tuple(self._step(s) for s in step.body))
+            return Loop(step.count, tuple(map(self._step, step.body)))
+        if isinstance(step, IfStep):
+            then, otherwise = (tuple(map(self._step, side)) for side in (step.then, step.otherwise))
+            return Branch(self._pointer(step.condition), then, otherwise)
         kernel = self.kernels[step.workload]
         pointers = [self._input(step, number, place) for number, place in enumerate(step.inputs)]
         pointers += [self._pointer(place) for place in step.results]

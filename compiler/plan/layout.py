@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from compiler.plan.steps import Buffer, KernelCall, LoopStep, Step, Steps
+from compiler.plan.steps import Buffer, IfStep, KernelCall, LoopStep, Step, Steps
 from compiler.plan.tensor_ops import BITS, concat_parts, element_of, groups, pad_value, slice_place
 from compiler.plan.views import (
     Place,
@@ -118,6 +118,8 @@ class Layout:
             "tensor.pad": self._pad,
             "tensor.concat": self._concat,
             "scf.for": self._for,
+            "scf.if": self._if,
+            "tensor.extract": self._condition,
             "func.return": self._return,
             "arith.constant": self._constant,
             "tensor.empty": self._ignore,
@@ -245,6 +247,31 @@ class Layout:
         self._steps.append(LoopStep(upper - lower, body))
         self.places |= {r: self.places[a] for r, a in zip(op.results, carried, strict=True)}
 
+    def _condition(self, op: Any) -> None:
+        """One element of an input, at a constant place: what a branch asks."""
+        index = [_constant_of(value) for value in list(op.operands)[1:]]
+        whole = self.places[op.operands[0]]
+        self.places[op.results[0]] = extract_slice(whole, index, [1] * len(index), [1] * len(index))
+
+    def _if(self, op: Any) -> None:
+        """Both sides leave their results in the same places."""
+        for result in op.results:
+            wanted = wished_place(self, result)
+            if wanted is None or not wanted.buffer:
+                wanted = self._temporary(shape_of(result), element_of(result))
+            self.places[result] = wanted
+        then, otherwise = (self._side(op, region.blocks[0]) for region in op.regions)
+        self._steps.append(IfStep(self.places[op.operands[0]], then, otherwise))
+
+    def _side(self, op: Any, block: Any) -> tuple[Step, ...]:
+        outer, self._steps = self._steps, []
+        self.place_block(block)
+        yielded = list(block.operations)[-1].operation.operands
+        for result, value in zip(op.results, yielded, strict=True):
+            self.copy(self.places[value], self.places[result], element_of(value))
+        side, self._steps = tuple(self._steps), outer
+        return side
+
     # where results go
 
     def joined(self, value: Any) -> Place:
@@ -288,5 +315,5 @@ class Layout:
 def _constant_of(value: Any) -> int:
     owner = value.owner
     if owner.name != "arith.constant":
-        raise SeercError(f"a loop with computed bounds at {owner.location}: bounds must be constants")
+        raise SeercError(f"a computed loop bound or index at {owner.location}: it must be a constant")
     return ir.IntegerAttr(owner.attributes["value"]).value

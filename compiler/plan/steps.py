@@ -37,7 +37,16 @@ class LoopStep:
     body: tuple[Step, ...]
 
 
-Step = KernelCall | LoopStep
+@dataclass(frozen=True)
+class IfStep:
+    """`then` where the byte at `condition` is not 0, else `otherwise`."""
+
+    condition: Place
+    then: tuple[Step, ...]
+    otherwise: tuple[Step, ...]
+
+
+Step = KernelCall | LoopStep | IfStep
 
 
 @dataclass
@@ -53,8 +62,14 @@ class Steps:
 
 
 def calls(steps: list[Step] | tuple[Step, ...]) -> list[KernelCall]:
-    """Every kernel call once, loops entered."""
+    """Every kernel call once, loops and both sides of branches entered."""
     found: list[KernelCall] = []
     for step in steps:
-        found += [step] if isinstance(step, KernelCall) else calls(step.body)
+        match step:
+            case KernelCall():
+                found.append(step)
+            case LoopStep():
+                found += calls(step.body)
+            case IfStep():
+                found += calls(step.then + step.otherwise)
     return found

@@ -1,7 +1,7 @@
 """The calls of a program as text in its plan, so that a saved program can be run and timed kernel by kernel.
 
 A call is `SYMBOL POINTER...`; a pointer is `BASE[INDEX][+OFFSET][*STEP_STRIDE]`, in bytes: `inputs0`, `weights+4096`,
-`workspace+64*128`. A loop is `{"count": n, "body": [...]}`.
+`workspace+64*128`. A loop is `{"count": n, "body": [...]}`, a branch `{"if": POINTER, "then": [...], "else": [...]}`.
 """
 
 from __future__ import annotations
@@ -10,20 +10,23 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from compiler.native.main import Call, Loop, Pointer
+from compiler.native.main import Branch, Call, Loop, Pointer, Step
 from costmodel.errors import SeercError
 
 _POINTER = re.compile(r"([a-z]+)(\d*)(?:\+(-?\d+))?(?:\*(-?\d+))?")
 
 
-def write_calls(steps: Sequence[Call | Loop]) -> list[Any]:
+def write_calls(steps: Sequence[Step]) -> list[Any]:
     """The steps as JSON."""
     return [_write(step) for step in steps]
 
 
-def _write(step: Call | Loop) -> Any:
+def _write(step: Step) -> Any:
     if isinstance(step, Loop):
         return {"count": step.count, "body": write_calls(step.body)}
+    if isinstance(step, Branch):
+        condition = _pointer_text(step.condition)
+        return {"if": condition, "then": write_calls(step.then), "else": write_calls(step.otherwise)}
     return " ".join([step.symbol, *map(_pointer_text, step.args)])
 
 
@@ -33,7 +36,7 @@ def _pointer_text(pointer: Pointer) -> str:
     return f"{pointer.base}{index}{offset}" + (f"*{pointer.step_stride}" if pointer.step_stride else "")
 
 
-def read_calls(calls: Sequence[Any]) -> tuple[Call | Loop, ...]:
+def read_calls(calls: Sequence[Any]) -> tuple[Step, ...]:
     """What `write_calls` wrote; SeercError if it is damaged."""
     try:
         return tuple(_read(call) for call in calls)
@@ -41,7 +44,9 @@ def read_calls(calls: Sequence[Any]) -> tuple[Call | Loop, ...]:
         raise SeercError(f"the plan's calls are damaged ({error}): compile the model again") from error
 
 
-def _read(call: Any) -> Call | Loop:
+def _read(call: Any) -> Step:
+    if isinstance(call, dict) and "if" in call:
+        return Branch(_read_pointer(call["if"]), read_calls(call["then"]), read_calls(call["else"]))
     if isinstance(call, dict):
         return Loop(int(call["count"]), read_calls(call["body"]))
     symbol, *pointers = str(call).split()
@@ -56,11 +61,13 @@ def _read_pointer(text: str) -> Pointer:
     return Pointer(base, int(index or 0), int(offset or 0), int(step or 0))
 
 
-def unrolled(steps: Sequence[Call | Loop], index: int = 0) -> Iterator[tuple[Call, int]]:
-    """Every call in the order of a run, with the step of its innermost loop."""
+def unrolled(steps: Sequence[Step], index: int = 0) -> Iterator[tuple[Call, int]]:
+    """Every call in the order of a run that takes every branch, with the step of its innermost loop."""
     for step in steps:
         if isinstance(step, Call):
             yield step, index
+        elif isinstance(step, Branch):
+            yield from unrolled(step.then, index)
         else:
             for i in range(step.count):
                 yield from unrolled(step.body, i)

@@ -41,6 +41,10 @@ def _wish(layout: Joins, use: Any, value: Any) -> Place | None:
         case "func.return":
             first = list(op.operands).index(value) == use.operand_number
             return contiguous(f"out{use.operand_number}", shape) if first else None
+        case "scf.yield" if op.parent.name == "scf.if":
+            first = list(op.operands).index(value) == use.operand_number
+            # Results are placed before their sides: what comes from outside of the branch has no wish yet.
+            return layout.places.get(op.parent.results[use.operand_number]) if first else None
         case "linalg.transpose" if use.operand_number == 0:
             wanted = wished_place(layout, op.results[0])
             permutation = list(ir.DenseI64ArrayAttr(op.attributes["permutation"]))

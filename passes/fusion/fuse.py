@@ -97,7 +97,7 @@ class _Fusion:
         self.block(block)
 
     def block(self, block: ir.Block) -> None:
-        """Outline the regions of one block and of the loops in it, in call order."""
+        """Outline the regions of one block and of the loops and branches in it, in call order."""
         graph = Graph(block)
         grower = Grower(graph, None if self.decide is None else self._judge(graph))
         regions = grower.run()
@@ -113,7 +113,7 @@ class _Fusion:
                 continue
             if node.op != end:
                 node.op.move_before(end)
-            for inner in [b for r in node.op.regions for b in r.blocks] if node.kind == "loop" else []:
+            for inner in [b for r in node.op.regions for b in r.blocks] if node.kind == "nested" else []:
                 self.block(inner)
         for old in (v for parts in found.values() for v in parts.results):
             old.replace_all_uses_with(self.replaced[old])

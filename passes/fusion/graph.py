@@ -27,7 +27,7 @@ def is_cloned(op: ir.Operation) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """One op of a block. `kind` is that of `classify`, or `view`, `cloned`, `loop`, `scalar`, `end`."""
+    """One op of a block. `kind` is that of `classify`, or `view`, `cloned`, `nested` (loop or branch), `scalar`, `end`."""
 
     index: int
     op: ir.Operation
@@ -74,7 +74,9 @@ def read_node(index: int, op: ir.Operation) -> Node:
     elif name in ("func.return", "scf.yield"):
         kind = "end"
     elif any(block.operations for region in op.regions for block in region.blocks) and name.startswith("scf."):
-        kind = "loop"
+        kind = "nested"
+    elif name == "tensor.extract" and isinstance(op.operands[0], ir.BlockArgument):
+        kind = "scalar"  # the condition of a branch: read by @main itself
     else:
         values = [*op.operands, *op.results]
         kind = "plain" if any(isinstance(v.type, ir.RankedTensorType) for v in values) else "scalar"

@@ -45,6 +45,11 @@ class Space:
             return self
         return replace(self, schedules=[self.schedules[i * count // most] for i in range(most)])
 
+    def with_panels(self, width: int) -> Space:
+        """Only the schedules that pack panels of `width` columns; all of them where there is none."""
+        fitting = [s for s in self.schedules if s.algorithm == "direct" and s.pack and s.vector * s.vectors == width]
+        return replace(self, schedules=fitting) if fitting else self
+
     def candidates(self) -> list[str]:
         """One candidate text a schedule."""
         return [self.template.candidate(s) for s in self.schedules]
@@ -73,17 +78,21 @@ def choose_all(
     target: Any,
     metrics: Sequence[str] | None = None,
     most: int | None = None,
+    panels: Sequence[int | None] = (),
 ) -> list[Choice]:
     """For each workload the schedule with the lowest predicted latency; ties go to the earlier one.
 
     `metrics` (None: all that the model knows) are predicted of the chosen ones. `cost_model` is a
-    costmodel.protocol.CostModel or None for the heuristic. Of larger spaces `most` schedules are looked at.
+    costmodel.protocol.CostModel or None for the heuristic. Of larger spaces `most` schedules are looked at. `panels`, if
+    not empty, gives for each workload the width of the panels in which its weight is packed already, None if it is not.
     """
+    widths = panels or [None] * len(workloads)
     with same_context():
         if cost_model is None:
-            return [_by_heuristic(workload, unit) for workload in workloads]
+            return [_by_heuristic(workload, unit, width) for workload, width in zip(workloads, widths, strict=True)]
         # A few metrics of every candidate take less time than a second look at the chosen ones.
         spaces = [read_space(w, unit) for w in workloads]
+        spaces = [s.with_panels(n) if n is not None else s for s, n in zip(spaces, widths, strict=True)]
         some = spaces if most is None else [space.thinned(most) for space in spaces]
         found = [_fastest(space, cost_model, target, metrics or ("latency_ns",)) for space in some]
     ranked = [i for i, choice in enumerate(found) if metrics is None and not choice.reason]
@@ -93,7 +102,10 @@ def choose_all(
     return found
 
 
-def _by_heuristic(workload: str, unit: VectorUnit) -> Choice:
+def _by_heuristic(workload: str, unit: VectorUnit, width: int | None) -> Choice:
+    if width is not None:
+        space = read_space(workload, unit).with_panels(width)
+        return Choice(space.schedules[0], space.template.candidate(space.schedules[0]), reason=space.reason)
     template = read_template(workload)
     try:
         if template.region is not None:
