@@ -28,6 +28,7 @@ P = TypeVar("P", bound=Pass)
 BUILTIN: Mapping[str, str] = MappingProxyType(
     {
         "seerc-fuse": "passes.fusion:FusePass",
+        "seerc-layer-skip": "passes.adaptive.layer_skip:LayerSkipPass",
         "seerc-schedule": "passes.tiling.schedule_pass:SchedulePass",
         "seerc-strip-asserts": "passes.strip_asserts:StripAssertsPass",
     }

@@ -82,8 +82,10 @@ class BucketedProgram:
         """One program a bucket in subfolders, whole or not at all; equal weights are one file with several names."""
 
         def write(made: Path) -> None:
+            written: list[tuple[Program, Path]] = []
             for index, program in enumerate(self.programs):
-                _copy(program, made / f"bucket-{index}", self.programs[:index])
+                copy_program(program, made / f"bucket-{index}", written)
+                written.append((program, made / f"bucket-{index}"))
             record = {"format": FORMAT, "buckets": len(self.programs), "padding": self.padding}
             (made / NAME).write_text(json.dumps(record) + "\n")
 
@@ -171,12 +173,12 @@ def _varying(specs: Sequence[Sequence[TensorSpec]]) -> list[tuple[Dimension, tup
     return found
 
 
-def _copy(program: Program, to: Path, earlier: Sequence[Program]) -> None:
-    """The program's files; its weights as a link to those of an equal earlier one, where the file system has links."""
+def copy_program(program: Program, to: Path, earlier: Sequence[tuple[Program, Path]]) -> None:
+    """The program's files; its weights as a link to the copy of an equal earlier one, where the file system has links."""
     to.mkdir()
-    same = [i for i, p in enumerate(earlier) if p.manifest.files[WEIGHTS] == program.manifest.files[WEIGHTS]]
+    same = [path for other, path in earlier if other.manifest.files[WEIGHTS] == program.manifest.files[WEIGHTS]]
     for name in FILES:
-        if name != WEIGHTS or not (same and _link(to.parent / f"bucket-{same[0]}" / name, to / name)):
+        if name != WEIGHTS or not (same and _link(same[0] / name, to / name)):
             shutil.copyfile(program.folder / name, to / name)
 
 

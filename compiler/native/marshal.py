@@ -49,6 +49,16 @@ class Marshal:
         to = self._output_pointers(*map(address, outputs))
         return ready, self._input_pointers(*map(address, ready)), outputs, to
 
+    def bind(self, inputs: Sequence[Array], outputs: Sequence[Array]) -> tuple[list[Array], Any, Any]:
+        """(the arrays, pointers of the inputs, pointers of the outputs); SeercError where one does not fit its place."""
+        specs = ((self.inputs, self._numpy_inputs, inputs), (self.outputs, self._numpy_outputs, outputs))
+        for places, dtypes, arrays in specs:
+            for index, (spec, dtype, array) in enumerate(zip(places, dtypes, arrays, strict=True)):
+                if array.dtype != dtype or array.shape != spec.shape or not array.flags.c_contiguous:
+                    raise _mismatch(index, spec, f"{array.dtype}[{', '.join(map(str, array.shape))}]")
+        pointers = self._input_pointers(*map(address, inputs)), self._output_pointers(*map(address, outputs))
+        return [*inputs, *outputs], *pointers
+
     def _empty(self, index: int) -> Array:
         spec, dtype = self.outputs[index], self._numpy_outputs[index]
         if dtype is None:

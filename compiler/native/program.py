@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -106,17 +106,34 @@ class Program:
     def __call__(self, *arguments: Any, threads: int | None = None) -> list[Any]:
         """Run the model; the outputs are fresh arrays, tensors if any argument is one. SeercError on a mismatch."""
         kept, inputs, outputs, to = self._marshal.prepare(arguments)
+        self._call(inputs, to, threads)
+        del kept
+        return outputs
+
+    def bind(self, inputs: Sequence[Array], outputs: Sequence[Array]) -> Callable[[int | None], None]:
+        """A function of the number of threads that runs the model from these arrays into those, each time it is called.
+
+        For programs that run often on memory of their own, as a decoder's step: nothing is checked or allocated again.
+        SeercError unless each array has the shape and type of its place and is contiguous.
+        """
+        kept, pointers, to = self._marshal.bind(inputs, outputs)
+
+        def run(threads: int | None) -> None:
+            assert kept  # the arrays live as long as this function
+            self._call(pointers, to, threads)
+
+        return run
+
+    def _call(self, inputs: Any, outputs: Any, threads: int | None) -> None:
         if threads is not None and threads < 1:
             raise SeercError(f"threads must be at least 1, got {threads}")
         workspace = self._take_workspace()
         self._openmp.kmp_set_blocktime(BLOCKTIME_MS)
         self._openmp.omp_set_num_threads(threads or default_threads())
-        status = self._run(self._weights_address, inputs, to, address(workspace))
+        status = self._run(self._weights_address, inputs, outputs, address(workspace))
         self._idle_workspaces.append(workspace)
-        del kept
         if status:
             raise SeercError(f"the program failed with status {status}")
-        return outputs
 
     def _take_workspace(self) -> Array:
         """64-byte aligned scratch memory that no other call uses now."""
@@ -127,10 +144,10 @@ class Program:
             return memory[-address(memory) % ALIGNMENT :]
 
 
-def save_folder(folder: Path, write: Callable[[Path], object]) -> None:
-    """Make `folder` with what `write` puts into a temporary one; only an older saved program is replaced."""
+def save_folder(folder: Path, write: Callable[[Path], object], marker: str = NAME) -> None:
+    """Make `folder` with what `write` puts into a temporary one; only an older folder with file `marker` is replaced."""
     folder = folder.absolute()
-    if folder.exists() and not (folder / NAME).exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and not (folder / marker).exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise SeercError(f"{folder} exists and is not a seerc program: choose another place")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

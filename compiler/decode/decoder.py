@@ -1,0 +1,141 @@
+"""A compiled decoder: step programs around one static key/value cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from compiler.decode.export import MASK
+from compiler.native.program import Program
+from costmodel.errors import SeercError
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step program on its own memory: `ids` in, `logits` out (None for prefill), new rows beside them."""
+
+    run: Any
+    ids: Array
+    mask: Array | None
+    logits: Array | None
+    new_keys: Array
+    new_values: Array
+
+    @property
+    def width(self) -> int:
+        return self.ids.shape[1]
+
+
+class Decoder:
+    """`batch` sequences, each with a cache of `context` tokens and a length of its own.
+
+    A step reads the cache and leaves the new tokens' keys and values beside it; `keep` writes as many of them as were
+    accepted. So a draft is undone by `rewind`, and rejected tokens are never written.
+    """
+
+    def __init__(self, programs: Sequence[Program], threads: int | None = None) -> None:
+        """`programs` as `compile_steps` makes them: by width, the prefill step last."""
+        self.threads = threads
+        caches = [spec.shape for spec in programs[0].inputs if spec.dtype == "f32"]
+        self.batch, self.context = caches[1][0], caches[1][2]
+        layers, self._kinds = len(caches) // 2, (caches[0], caches[1])
+        if any(shape != self._kinds[i % 2] for i, shape in enumerate(caches)):
+            raise SeercError("decoders whose layers have caches of different shapes are not supported")
+        self.keys = np.zeros((layers, *caches[0]), np.float32)
+        self.values = np.zeros((layers, *caches[1]), np.float32)
+        self.lengths = np.zeros(self.batch, np.int64)
+        *steps, prefill = [self._bind(program) for program in programs]
+        self._steps, self._prefill = {step.width: step for step in steps}, prefill
+        self._last = prefill
+
+    def _bind(self, program: Program) -> Step:
+        width = program.inputs[0].shape[1]
+        ids = np.zeros((self.batch, width), np.int64)
+        layers, (b, h, d, _) = len(self.keys), self.keys.shape[1:]
+        new_keys, new_values = (
+            np.empty((layers, b, h, d, width), np.float32),
+            np.empty((layers, b, h, width, d), np.float32),
+        )
+        caches = [array for pair in zip(self.keys, self.values, strict=True) for array in pair]
+        rows = [array for pair in zip(new_keys, new_values, strict=True) for array in pair]
+        masks = [np.ones(spec.shape, np.bool_) for spec in program.inputs if spec.name == MASK]
+        logits = [np.empty(program.outputs[0].shape, np.float32)] if len(program.outputs) > len(rows) else []
+        run = program.bind([ids, self.lengths, *caches, *masks], [*logits, *rows])
+        first = (masks or [None])[0], (logits or [None])[0]
+        return Step(run, ids, *first, new_keys, new_values)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Tokens that one step may take."""
+        return tuple(sorted(self._steps))
+
+    @property
+    def blocks(self) -> int:
+        """Sub-blocks that `mask` chooses among; 0 if the steps of width 1 take no mask."""
+        mask = self._steps[1].mask
+        return 0 if mask is None else mask.size
+
+    def reset(self) -> None:
+        """Empty all caches."""
+        self.lengths[:] = 0
+
+    def rewind(self, lengths: Array) -> None:
+        """Forget all tokens beyond these lengths."""
+        self.lengths[:] = lengths
+
+    def step(self, ids: Array, mask: Array | None = None) -> Array:
+        """Logits [B, q, V] of `ids` [B, q] after the cached tokens; overwritten by the next step of that width.
+
+        `mask` [blocks]: which sub-blocks run; None: all. Nothing is cached before `keep`.
+        """
+        step = self._steps.get(ids.shape[1])
+        if step is None:
+            raise SeercError(f"no step of width {ids.shape[1]}: this decoder has {', '.join(map(str, self.widths))}")
+        if step.mask is not None:
+            step.mask[:] = True if mask is None else mask
+        elif mask is not None and not np.all(mask):
+            raise SeercError(f"steps of width {step.width} run all sub-blocks: compile the decoder as skippable")
+        self._check_room(1)
+        self._run(step, ids)
+        assert step.logits is not None
+        return step.logits
+
+    def _run(self, step: Step, ids: Array) -> None:
+        step.ids[:] = ids
+        step.run(self.threads)
+        self._last = step
+
+    def _check_room(self, count: int) -> None:
+        if self.lengths.max() + count > self.context:
+            raise SeercError(f"the cache holds {self.context} tokens and is full: compile with a larger context")
+
+    def keep(self, counts: int | Array) -> None:
+        """Cache the first `counts` tokens of the last step, for each sequence its own number."""
+        step, counts = self._last, np.broadcast_to(counts, self.batch)
+        if int((self.lengths + counts).max()) > self.context:
+            raise SeercError(f"the cache holds {self.context} tokens and is full: compile with a larger context")
+        for b, (begin, count) in enumerate(zip(self.lengths.tolist(), counts.tolist(), strict=True)):
+            self.keys[:, b, :, :, begin : begin + count] = step.new_keys[:, b, :, :, :count]
+            self.values[:, b, :, begin : begin + count] = step.new_values[:, b, :, :count]
+        self.lengths += counts
+
+    def prefill(self, prompts: Sequence[Sequence[int]]) -> Array:
+        """Start anew with a prompt a sequence; all but its last token are cached. Returns the last tokens [B, 1]."""
+        if len(prompts) != self.batch or not all(prompts):
+            raise SeercError(f"this decoder takes {self.batch} prompts of at least one token, got {len(prompts)}")
+        longest = max(map(len, prompts))
+        if longest > self.context:
+            raise SeercError(f"a prompt has {longest} tokens, the cache holds {self.context}: compile a larger context")
+        self.reset()
+        width = self._prefill.width
+        for begin in range(0, longest - 1, width):
+            parts = [prompt[begin : min(begin + width, len(prompt) - 1)] for prompt in prompts]
+            padded = np.array([[*part, *[0] * (width - len(part))] for part in parts], np.int64)
+            self._run(self._prefill, padded)
+            self.keep(np.array(list(map(len, parts))))
+        return np.array([[prompt[-1]] for prompt in prompts], np.int64)

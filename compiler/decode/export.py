@@ -1,0 +1,88 @@
+"""A decoder's step programs, compiled together so that they share one set of packed weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from compiler.decode.step_module import DecodeStep, StepShape, example_inputs
+from compiler.driver import CompileOptions
+from compiler.frontend.model import ImportedModel, TensorSpec
+from compiler.frontend.torch_module import import_module
+from compiler.native.program import Program
+from compiler.together import compile_together
+from passes.adaptive.layer_skip import LayerSkipPass
+from passes.base import PassContext
+from passes.mlir import context, ir
+from passes.region.structure import shape_of
+
+MASK = "blocks"
+"""Name of the input that says which sub-blocks run."""
+
+
+@dataclass(frozen=True)
+class DecoderOptions:
+    """What a decoder is compiled for.
+
+    Attributes:
+        batch: sequences that are decoded together.
+        context: tokens that the cache holds for each.
+        widths: tokens a sequence that one step may take; 1 is always among them. K + 1 verifies a draft of K.
+        prefill: tokens a sequence that one prefill step takes.
+        skippable: steps of width 1 take a mask of the sub-blocks to run (`seerc-layer-skip`).
+    """
+
+    batch: int = 1
+    context: int = 512
+    widths: tuple[int, ...] = (1,)
+    prefill: int = 64
+    skippable: bool = False
+
+    def shapes(self) -> list[StepShape]:
+        """Every step: by width, the prefill step last."""
+        widths = sorted({1, *self.widths})
+        steps = [StepShape(self.batch, width, self.context) for width in widths]
+        return [*steps, StepShape(self.batch, self.prefill, self.context, logits=False)]
+
+
+def import_step(model: Any, shape: StepShape, name: str) -> ImportedModel:
+    """One step of a transformers model, lowered to linalg."""
+    with torch.no_grad():
+        return import_module(DecodeStep(model, shape), example_inputs(model, shape), name)
+
+
+def compile_steps(
+    model: Any, options: DecoderOptions, compile_options: CompileOptions, say: Callable[[str], None]
+) -> list[Program]:
+    """One program for each of `options.shapes()`; `say` is told what goes on."""
+    imported: list[ImportedModel] = []
+    for shape in options.shapes():
+        kind = f"step of width {shape.width}" if shape.logits else f"prefill of width {shape.width}"
+        say(f"importing the {kind}")
+        step = import_step(model, shape, f"step-{shape.width}" if shape.logits else "prefill")
+        imported.append(skippable(step) if options.skippable and shape.width == 1 else step)
+    say(f"compiling {len(imported)} programs")
+    return compile_together(imported, compile_options)
+
+
+def skippable(step: ImportedModel) -> ImportedModel:
+    """The step with one more input, last: the mask of the sub-blocks to run."""
+    text, mask = _edited(step, LayerSkipPass())
+    return replace(step, text=text, inputs=(*step.inputs, TensorSpec(MASK, mask, "i1")))
+
+
+def without(step: ImportedModel, skip: Sequence[int]) -> ImportedModel:
+    """The step without some sub-blocks."""
+    return replace(step, text=_edited(step, LayerSkipPass(tuple(sorted(skip))))[0]) if skip else step
+
+
+def _edited(step: ImportedModel, edit: LayerSkipPass) -> tuple[str, tuple[int, ...]]:
+    """The module's text after the pass, and the shape of the last argument of @main."""
+    with context(), ir.Location.unknown():
+        module = ir.Module.parse(step.text)
+        edit.run(module.operation, PassContext())
+        main = next(f for f in module.body.operations if ir.StringAttr(f.attributes["sym_name"]).value == "main")
+        return str(module), shape_of(main.regions[0].blocks[0].arguments[-1])

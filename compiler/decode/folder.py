@@ -1,0 +1,79 @@
+"""A compiled decoder on disk: its step programs, which share one weights file, its tokenizer, and what it is for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from compiler.decode.decoder import Decoder
+from compiler.decode.export import DecoderOptions
+from compiler.native.buckets import copy_program
+from compiler.native.program import Program, save_folder
+from costmodel.errors import SeercError
+
+NAME = "decoder.json"
+FORMAT = 1
+TOKENIZER = "tokenizer"
+
+
+@dataclass(frozen=True)
+class CompiledDecoder:
+    """Step programs by width (prefill last) with their options; `plan` is what `seerc adapt` decided, if anything."""
+
+    name: str
+    options: DecoderOptions
+    programs: Sequence[Program]
+    tokenizer: Any = None
+    end: tuple[int, ...] = ()
+    plan: Mapping[str, Any] | None = None
+
+    def decoder(self, threads: int | None = None) -> Decoder:
+        """A decoder with caches of its own."""
+        return Decoder(self.programs, threads)
+
+    def save(self, folder: Path | str) -> None:
+        """Write the folder, whole or not at all; an older decoder there is replaced."""
+
+        def write(made: Path) -> None:
+            written: list[tuple[Program, Path]] = []
+            for index, program in enumerate(self.programs):
+                copy_program(program, made / f"step-{index}", written)
+                written.append((program, made / f"step-{index}"))
+            if self.tokenizer is not None:
+                self.tokenizer.save_pretrained(made / TOKENIZER)
+            record = {"format": FORMAT, "name": self.name, "options": asdict(self.options), "end": self.end}
+            (made / NAME).write_text(json.dumps({**record, "plan": self.plan}) + "\n")
+
+        save_folder(Path(folder), write, NAME)
+
+
+def load_decoder(folder: Path | str) -> CompiledDecoder:
+    """What `save` wrote; SeercError if it is damaged or made for another CPU."""
+    folder = Path(folder)
+    try:
+        record = json.loads((folder / NAME).read_text())
+        options = DecoderOptions(**{**record["options"], "widths": tuple(record["options"]["widths"])})
+        made = CompiledDecoder(str(record["name"]), options, (), None, tuple(record["end"]), record["plan"])
+        version = record["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SeercError(f"{folder} is not a compiled decoder: cannot read {NAME}: {error}") from error
+    if version != FORMAT:
+        raise SeercError(f"{folder} has decoder format {version}, this seerc reads {FORMAT}: compile the model again")
+    programs = [Program.load(folder / f"step-{i}") for i in range(len(options.shapes()))]
+    return replace(made, programs=programs, tokenizer=_tokenizer(folder / TOKENIZER))
+
+
+def is_decoder(folder: Path | str) -> bool:
+    """Whether the folder holds a compiled decoder."""
+    return (Path(folder) / NAME).is_file()
+
+
+def _tokenizer(folder: Path) -> Any:
+    if not folder.is_dir():
+        return None
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)

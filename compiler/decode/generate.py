@@ -1,0 +1,131 @@
+"""Text generation with a compiled decoder: plain and speculative, greedy and sampled.
+
+Speculation drafts K tokens with some sub-blocks skipped, verifies them in one step of width K + 1, and keeps what the
+full model would have said: greedy output is that of plain decoding token by token, sampled output has its distribution
+(Leviathan et al., "Fast Inference from Transformers via Speculative Decoding", 2022, algorithm 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from compiler.decode.decoder import Decoder
+from compiler.decode.sampling import Sampling
+from costmodel.errors import SeercError
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Draft:
+    """`length` tokens are drafted without the sub-blocks `skip`."""
+
+    skip: tuple[int, ...]
+    length: int
+
+
+@dataclass
+class Statistics:
+    """What speculation did: `rounds` of a draft and its verification, tokens `drafted`, and `accepted` of them."""
+
+    rounds: int = 0
+    drafted: int = 0
+    accepted: int = 0
+
+    @property
+    def acceptance(self) -> float:
+        """Share of the drafted tokens that were accepted; those behind a rejected one count as rejected."""
+        return self.accepted / self.drafted if self.drafted else 0.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to generate: at most `tokens` new ones a sequence, up to and with an `end` token."""
+
+    tokens: int
+    end: tuple[int, ...] = ()
+    sampling: Sampling = field(default_factory=Sampling)
+
+
+def generate(
+    decoder: Decoder,
+    prompts: Sequence[Sequence[int]],
+    request: Request,
+    draft: Draft | None = None,
+    statistics: Statistics | None = None,
+) -> Iterator[list[list[int]]]:
+    """New tokens, as soon as they are known: each item has a list for every sequence, empty once that has ended."""
+    if draft is not None and draft.length + 1 not in decoder.widths:
+        raise SeercError(f"drafts of {draft.length} tokens need a step of width {draft.length + 1} to verify them")
+    run = _Run(decoder, request, draft, statistics if statistics is not None else Statistics())
+    last = decoder.prefill(prompts)
+    left = np.full(decoder.batch, request.tokens)
+    while left.any():
+        found = run.speculate(last, left) if run.can_draft(left) else run.plain(last)
+        last = np.array([[tokens[-1]] for tokens in found], np.int64)
+        yield [_cut(tokens, left, b, request.end) for b, tokens in enumerate(found)]
+
+
+def _cut(tokens: list[int], left: Array, b: int, end: tuple[int, ...]) -> list[int]:
+    """As many of the tokens as sequence `b` still wants; lowers `left[b]`."""
+    kept = tokens[: int(left[b])]
+    stop = next((i for i, token in enumerate(kept) if token in end), None)
+    kept = kept if stop is None else kept[: stop + 1]
+    left[b] = 0 if stop is not None else left[b] - len(kept)
+    return kept
+
+
+@dataclass
+class _Run:
+    decoder: Decoder
+    request: Request
+    draft: Draft | None
+    statistics: Statistics
+
+    def __post_init__(self) -> None:
+        self.mask = np.ones(self.decoder.blocks, np.bool_)
+        if self.draft is not None:
+            if not self.decoder.blocks:
+                raise SeercError("this decoder cannot skip sub-blocks: compile it as skippable")
+            self.mask[list(self.draft.skip)] = False
+        self.ended = np.zeros(self.decoder.batch, np.bool_)
+
+    def can_draft(self, left: Array) -> bool:
+        """Whether a draft and its verification fit into the cache."""
+        self.ended = left == 0
+        return self.draft is not None and int(self.decoder.lengths.max()) + self.draft.length < self.decoder.context
+
+    def plain(self, last: Array) -> list[list[int]]:
+        """One token a sequence."""
+        logits = self.decoder.step(last)[:, -1]
+        self.decoder.keep((~self.ended).astype(np.int64))
+        return [[token] for token in self.request.sampling.choose(logits)]
+
+    def speculate(self, last: Array, left: Array) -> list[list[int]]:
+        """One round: at least one token a sequence."""
+        assert self.draft is not None
+        decoder, sampling, start = self.decoder, self.request.sampling, self.decoder.lengths.copy()
+        tokens, drafts = [last], list[Array]()
+        for _ in range(self.draft.length):
+            drafts.append(sampling.probabilities(decoder.step(tokens[-1], self.mask)[:, -1]))
+            decoder.keep(1)
+            tokens.append(sampling.draw(drafts[-1])[:, None])
+        decoder.rewind(start)
+        proposed = np.concatenate(tokens, 1)
+        full = sampling.probabilities(decoder.step(proposed))
+        found = [sampling.accept(proposed[b, 1:], [d[b] for d in drafts], full[b]) for b in range(decoder.batch)]
+        decoder.keep(np.where(self.ended, 0, [len(tokens) for tokens in found]))
+        self._count(found)
+        return found
+
+    def _count(self, found: list[list[int]]) -> None:
+        assert self.draft is not None
+        self.statistics.rounds += 1
+        for tokens, ended in zip(found, self.ended, strict=True):
+            if not ended:
+                self.statistics.drafted += self.draft.length
+                self.statistics.accepted += len(tokens) - 1
