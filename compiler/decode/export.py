@@ -14,6 +14,7 @@ from compiler.frontend.model import ImportedModel, TensorSpec
 from compiler.frontend.torch_module import import_module
 from compiler.native.program import Program
 from compiler.together import compile_together
+from costmodel.errors import SeercError
 from passes.adaptive.layer_skip import LayerSkipPass
 from passes.base import PassContext
 from passes.mlir import context, ir
@@ -41,10 +42,14 @@ class DecoderOptions:
     prefill: int = 64
     skippable: bool = False
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "widths", tuple(sorted({1, *self.widths})))  # JSON has lists
+        if min(self.batch, self.context, self.prefill, *self.widths) < 1:
+            raise SeercError(f"batch, context, widths and prefill are at least 1, got {self}")
+
     def shapes(self) -> list[StepShape]:
         """Every step: by width, the prefill step last."""
-        widths = sorted({1, *self.widths})
-        steps = [StepShape(self.batch, width, self.context) for width in widths]
+        steps = [StepShape(self.batch, width, self.context) for width in self.widths]
         return [*steps, StepShape(self.batch, self.prefill, self.context, logits=False)]
 
 

@@ -55,7 +55,8 @@ def load_decoder(folder: Path | str) -> CompiledDecoder:
     folder = Path(folder)
     try:
         record = json.loads((folder / NAME).read_text())
-        options = DecoderOptions(**{**record["options"], "widths": tuple(record["options"]["widths"])})
+        fields: dict[str, Any] = record["options"]
+        options = DecoderOptions(**fields)
         made = CompiledDecoder(str(record["name"]), options, (), None, tuple(record["end"]), record["plan"])
         version = record["format"]
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -174,7 +174,7 @@ def _varying(specs: Sequence[Sequence[TensorSpec]]) -> list[tuple[Dimension, tup
 
 
 def copy_program(program: Program, to: Path, earlier: Sequence[tuple[Program, Path]]) -> None:
-    """The program's files; its weights as a link to the copy of an equal earlier one, where the file system has links."""
+    """The program's files; weights equal to an earlier program's are a link to its copy, where there are links."""
     to.mkdir()
     same = [path for other, path in earlier if other.manifest.files[WEIGHTS] == program.manifest.files[WEIGHTS]]
     for name in FILES:

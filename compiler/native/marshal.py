@@ -50,7 +50,7 @@ class Marshal:
         return ready, self._input_pointers(*map(address, ready)), outputs, to
 
     def bind(self, inputs: Sequence[Array], outputs: Sequence[Array]) -> tuple[list[Array], Any, Any]:
-        """(the arrays, pointers of the inputs, pointers of the outputs); SeercError where one does not fit its place."""
+        """(the arrays, pointers of the inputs, pointers of the outputs); SeercError where one does not fit."""
         specs = ((self.inputs, self._numpy_inputs, inputs), (self.outputs, self._numpy_outputs, outputs))
         for places, dtypes, arrays in specs:
             for index, (spec, dtype, array) in enumerate(zip(places, dtypes, arrays, strict=True)):

@@ -145,7 +145,7 @@ class Program:
 
 
 def save_folder(folder: Path, write: Callable[[Path], object], marker: str = NAME) -> None:
-    """Make `folder` with what `write` puts into a temporary one; only an older folder with file `marker` is replaced."""
+    """Make `folder` with what `write` puts into a temporary one; only a folder with file `marker` is replaced."""
     folder = folder.absolute()
     if folder.exists() and not (folder / marker).exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise SeercError(f"{folder} exists and is not a seerc program: choose another place")
