@@ -109,6 +109,12 @@ def lower_model(
     return Stages(made.fused, planned, choices, kernels, assembly, clock.seconds, fallbacks, target, options.cost_model)
 
 
+def decide(model: ImportedModel, options: CompileOptions) -> tuple[Decisions, Steps]:
+    """What would be compiled: fused, placed, a schedule for every kernel. Nothing is compiled."""
+    cache = Cache.default() if options.cache else None
+    return _decide(model, options, detect_target(), cache, _Clock(), {})
+
+
 def _decide(
     model: ImportedModel,
     options: CompileOptions,

@@ -45,7 +45,20 @@ class KernelTime:
 
 
 def profile(program: Program, inputs: Sequence[Any], threads: int = 1, seconds: float = 0.5) -> tuple[KernelTime, ...]:
-    """Times by kernel, in the order of their first calls, measured for about `seconds`.
+    """Times by kernel, in the order of their first calls, measured for about `seconds`; see `time_calls`."""
+    return _by_kernel(*time_calls(program, inputs, threads, seconds))
+
+
+def time_calls(
+    program: Program,
+    inputs: Sequence[Any],
+    threads: int = 1,
+    seconds: float = 0.5,
+    between: Callable[[], object] | None = None,
+) -> tuple[list[str], Array]:
+    """Kernel and nanoseconds of every call, in the order of a run that takes every branch (`compiler.plan.trace`).
+
+    `between` is called before every run, to bring the caches into some state.
 
     SeercError if the program's plan has no calls (it was not made by `compile_model`).
     """
@@ -63,16 +76,22 @@ def profile(program: Program, inputs: Sequence[Any], threads: int = 1, seconds: 
     work = [(getattr(library, symbol), arguments) for symbol, arguments in timeline]
     counts = [len(arguments) for _, arguments in work]
     overhead = {count: _call_overhead(count) for count in set(counts)}
-    medians = np.maximum(0.0, np.median(_times(work, seconds), axis=0) - [overhead[count] for count in counts])
-    return _by_kernel([symbol for symbol, _ in timeline], medians)
+    medians = np.maximum(0.0, np.median(_times(work, seconds, between), axis=0) - [overhead[count] for count in counts])
+    return [symbol for symbol, _ in timeline], medians
 
 
-def _times(work: Sequence[tuple[Callable[..., object], tuple[Any, ...]]], seconds: float) -> Array:
+def _times(
+    work: Sequence[tuple[Callable[..., object], tuple[Any, ...]]],
+    seconds: float,
+    between: Callable[[], object] | None = None,
+) -> Array:
     """Nanoseconds, runs x calls."""
     clock = time.perf_counter_ns
     rows: list[Array] = []
     end = float("inf")
     for number in range(_WARMUP + _MOST):
+        if between is not None:
+            between()
         row = np.empty(len(work))
         for index, (kernel, arguments) in enumerate(work):
             begin = clock()

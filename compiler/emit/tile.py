@@ -25,6 +25,8 @@ from passes.tiling.schedule import Schedule
 
 STREAM = 1 << 15
 """Elements of a packed weight from which on it is read ahead, if it is read once: it will not be in the near caches."""
+FEW_TILES = 4
+"""Row tiles up to which a packed weight is read ahead: with more, computing takes longer than reading."""
 LINE = 16
 """Elements of a cache line."""
 AHEAD = 1024
@@ -81,8 +83,14 @@ class _Tiles:
         self.region = self._split_rows(loops)
         self.reduction = [(d, extents[d]) for d in loops.reduction if d in extents]
         self.batch = [(d, extents[d]) for d in loops.batch]
-        once = self.row_tiles == 1 and not self.batch and len(self.reduction) == 1
-        self.stream = packed if once and self.panels * self.reduction[0][1] * self.width > STREAM else None
+        self.stream, self.ahead = packed, AHEAD
+        if self.batch or len(self.reduction) != 1 or self.block or self.row_tiles > FEW_TILES:
+            self.stream = None
+        elif self.panels * self.reduction[0][1] * self.width <= STREAM:
+            self.stream = None
+        elif self.row_tiles > 1:
+            self.ahead = self.reduction[0][1] * self.width  # the next panel, while this one's other tiles are computed
+            self.stream = packed if schedule.order == "columns-rows" else None
 
     def _split_rows(self, loops: Loops) -> Region:
         if not loops.rows:
@@ -170,7 +178,7 @@ class _Tiles:
 
         def steps(n: int) -> Callable[[list[Any]], list[Any]]:
             def body(carried: list[Any]) -> list[Any]:
-                self._read_ahead(update, n, dim)
+                self._read_ahead(update, n)
                 for k in range(n):
                     moved = [replace(p, offsets=(*p.offsets, (dim, k)) if k else p.offsets) for p in points]
                     carried = self._update(update, moved, carried)
@@ -187,15 +195,15 @@ class _Tiles:
         self.b.env = outer
         return values
 
-    def _read_ahead(self, update: Expr, steps: int, dim: str) -> None:
-        """Prefetches what the panels hold AHEAD elements after this iteration's; panels follow each other in memory.
+    def _read_ahead(self, update: Expr, steps: int) -> None:
+        """Prefetches what the panels hold `ahead` elements after this iteration's; panels follow each other in memory.
 
         With few rows a step does little work for a cache line, and the loads that an out-of-order window holds do not
         cover the latency of memory: at 8 rows a quarter of the bandwidth was lost.
         """
         for load in (e for e in walk(update) if isinstance(e, Load) and e.argument == self.stream):
             for begin in range(0, steps * self.width, LINE):
-                self.b.prefetch(load.argument, load.address, Point(), begin + AHEAD)
+                self.b.prefetch(load.argument, load.address, Point(), begin + self.ahead)
 
     def _update(self, update: Expr, points: list[Point], values: list[Any]) -> list[Any]:
         memo, current = Memo(), dict(zip(points, values, strict=True))

@@ -1,0 +1,22 @@
+"""What one step of a program costs, block by block, as the chooser reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class StepCosts:
+    """Predicted nanoseconds of one step of a program.
+
+    `blocks[b]` of sub-block b (A1, F1, A2, F2, ... in stream order), `rest` of everything else (embedding, final norm,
+    head, host). `spread`: relative half-width of an interval that holds nine of ten blocks' times.
+    """
+
+    blocks: tuple[float, ...]
+    rest: float
+    spread: float = 0.0
+
+
+Costs = Callable[[int], StepCosts]  # by width q (new tokens a sequence), at the batch and context asked for

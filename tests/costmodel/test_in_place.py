@@ -1,0 +1,57 @@
+"""Kernels in place: what is read from a text, and how reading, computing and calls add up."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from costmodel.errors import SeercError
+from costmodel.in_place import InPlace, KernelUse, kernel_use, read_in_place
+from costmodel.target import Target
+
+TARGET = Target("test", peak_gflops_core=100.0)
+GEMV = """
+func.func private @gemv(%x: tensor<1x64xf32> {seerc.strides = array<i64: 64, 1>},
+    %w: tensor<64x256xf32> {seerc.constant, seerc.strides = array<i64: 256, 1>})
+    -> (tensor<1x256xf32> {seerc.strides = array<i64: 256, 1>}) attributes {seerc.kind = "contraction"} {
+  %zero = arith.constant 0.0 : f32
+  %empty = tensor.empty() : tensor<1x256xf32>
+  %start = linalg.fill ins(%zero : f32) outs(%empty : tensor<1x256xf32>) -> tensor<1x256xf32>
+  %y = linalg.generic {indexing_maps = [affine_map<(i, j, k) -> (i, k)>, affine_map<(i, j, k) -> (k, j)>,
+      affine_map<(i, j, k) -> (i, j)>], iterator_types = ["parallel", "parallel", "reduction"]}
+      ins(%x, %w : tensor<1x64xf32>, tensor<64x256xf32>) outs(%start : tensor<1x256xf32>) attrs = {seerc.root} {
+  ^bb0(%a: f32, %b: f32, %c: f32):
+    %p = arith.mulf %a, %b : f32
+    %s = arith.addf %c, %p : f32
+    linalg.yield %s : f32
+  } -> tensor<1x256xf32>
+  return %y : tensor<1x256xf32>
+}"""
+
+
+def test_a_contraction_streams_its_weight():
+    use = kernel_use(f"module {{{GEMV}}}", 500.0)
+    assert use == KernelUse(500.0, 64 * 256 * 4, 64 * 256, True)
+
+
+def test_memory_bound_kernels_follow_the_bandwidth_of_the_footprint():
+    fit = InPlace(read=1.0, alone=1.0, arithmetic=0.0, call_ns=0.0)
+    use = KernelUse(predicted_ns=100.0, streamed_bytes=10_000.0, macs=0.0, contraction=True)
+    small, large = (fit.nanoseconds([use], f, lambda n: 200.0 if n < 1e6 else 10.0, TARGET)[0] for f in (1e3, 1e9))
+    assert small == pytest.approx(100.0)  # in cache: as long as alone
+    assert large == pytest.approx(1000.0)  # 10,000 bytes at 10 bytes a nanosecond
+
+
+def test_time_grows_with_the_work():
+    fit = read_in_place()
+    few, many = (KernelUse(1000.0, 1e6, macs, True) for macs in (1e5, 1e6))
+    other = KernelUse(1000.0, 0.0, 0.0, False)
+    times = fit.nanoseconds([few, many, other], 1e9, lambda _: 10.0, TARGET)
+    assert times[0] < times[1]
+    assert np.all(np.array(times) >= 1000.0 * min(fit.alone, fit.other))
+
+
+def test_a_damaged_fit_is_refused(tmp_path):
+    (tmp_path / "fit.json").write_text('{"speed": 1}')
+    with pytest.raises(SeercError, match=r"tools/in_place\.py fit"):
+        read_in_place(tmp_path / "fit.json")

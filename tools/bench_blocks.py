@@ -1,0 +1,140 @@
+"""Predicted and measured times of decoding steps, sub-block by sub-block, over batch, width and context.
+
+    python tools/bench_blocks.py predict MODEL build/blocks/NAME --batches 1 4 8 --widths 1 2 4 8 16 --contexts 64 512
+    python tools/bench_blocks.py measure build/blocks/NAME                 # on a quiet machine; resumes
+    python tools/bench_blocks.py report build/blocks/NAME --json docs/results/adaptive/blocks-NAME.json
+
+MODEL is zoo:smollm2 or a Hugging Face folder. Predictions are written before anything is measured. A block's measured
+time is the sum of its kernels' in their places in a run; a step's is the time of the whole program.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compiler.adapt.predict import HOST_NS, Predictor, placed_calls, step_costs
+from compiler.decode.export import import_step, skippable
+from compiler.decode.source import load_source
+from compiler.decode.step_module import StepShape
+from compiler.driver import CompileOptions, build_program, lower_model
+from compiler.native.program import Program
+from compiler.profile import time_calls
+from costmodel.files import write_atomically
+
+DTYPES = {"i64": np.int64, "f32": np.float32, "i1": np.bool_}
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    actions = parser.add_subparsers(dest="action", required=True)
+    predict = actions.add_parser("predict")
+    predict.add_argument("model")
+    measure, report = actions.add_parser("measure"), actions.add_parser("report")
+    for action in (predict, measure, report):
+        action.add_argument("folder", type=Path)
+    for name, default in (("batches", [1]), ("widths", [1, 2, 4, 8]), ("contexts", [512])):
+        predict.add_argument(f"--{name}", type=int, nargs="+", default=default)
+    report.add_argument("--json", type=Path, required=True)
+    args = parser.parse_args()
+    if args.action == "predict":
+        shapes = [StepShape(b, q, t) for b, q, t in product(args.batches, args.widths, args.contexts)]
+        predict_all(args.model, args.folder, shapes)
+    elif args.action == "measure":
+        for path in sorted(args.folder.glob("*/predicted.json")):
+            measure_one(path.parent)
+    else:
+        write_report(args.folder, args.json)
+
+
+def predict_all(spec: str, folder: Path, shapes: Sequence[StepShape]) -> None:
+    """A program for each shape, with its predicted costs."""
+    model, predictor = load_source(spec).model, Predictor.here(print)
+    for shape in shapes:
+        target = folder / f"{shape.batch}-{shape.width}-{shape.context}"
+        if (target / "predicted.json").exists():
+            continue
+        step = skippable(import_step(model, shape, spec))
+        stages = lower_model(step, CompileOptions())
+        build_program(step, stages).save(target)
+        latencies = {key: choice.predicted["latency_ns"].value for key, choice in stages.choices.items()}
+        blocks = [block for _, block in placed_calls(stages.planned.steps)]
+        costs = predictor.planned_costs(stages.planned, latencies)
+        record = {"model": spec, "shape": asdict(shape), "costs": asdict(costs), "placed": blocks}
+        write_atomically(target / "predicted.json", json.dumps(record).encode())
+        print(target, flush=True)
+
+
+def measure_one(folder: Path) -> None:
+    """Nanoseconds of each block and of the whole step, one thread, the cache half full."""
+    if (folder / "measured.json").exists():
+        return
+    record, program = json.loads((folder / "predicted.json").read_text()), Program.load(folder)
+    inputs = [np.zeros(spec.shape, DTYPES[spec.dtype]) for spec in program.inputs]
+    inputs[1][:], inputs[-1][:] = record["shape"]["context"] // 2, True
+    outputs = [np.zeros(spec.shape, DTYPES[spec.dtype]) for spec in program.outputs]
+    run, whole = program.bind(inputs, outputs), list[float]()
+    for _ in range(15):
+        begin = time.perf_counter_ns()
+        run(1)
+        whole.append(time.perf_counter_ns() - begin)
+    _, calls = time_calls(program, inputs, 1, 1.0)
+    costs = step_costs(record["placed"], calls.tolist())
+    measured = {"step": float(np.median(whole[3:])), "blocks": costs.blocks, "rest": costs.rest - HOST_NS}
+    write_atomically(folder / "measured.json", json.dumps(measured).encode())
+    print(folder, f"{measured['step'] / 1e6:.2f} ms", flush=True)
+
+
+def write_report(folder: Path, path: Path) -> None:
+    """Errors of blocks, of v(q) and of whole steps, over all shapes that were measured."""
+    rows = [_row(p.parent) for p in sorted(folder.glob("*/measured.json"))]
+    one = {(r["batch"], r["context"]): r for r in rows if r["width"] == 1}
+    for row in rows:
+        base = one.get((row["batch"], row["context"]))
+        if base is not None:
+            row["v"] = row["step_ns"] / base["step_ns"]
+            row["v_predicted"] = row["predicted_ns"] / base["predicted_ns"]
+    errors = np.abs([e for row in rows for e in row.pop("block_errors")])
+    steps = np.abs([row["predicted_ns"] / row["step_ns"] - 1 for row in rows])
+    verify = np.abs([row["v_predicted"] / row["v"] - 1 for row in rows if row.get("v") and row["width"] > 1])
+    summary = {
+        "model": rows[0].pop("model"),
+        "blocks": len(errors),
+        "block_error_median": float(np.median(errors)),
+        "block_error_90": float(np.quantile(errors, 0.9)),
+        "step_error_median": float(np.median(steps)),
+        "v_error_median": float(np.median(verify)) if len(verify) else None,
+        "shapes": [{k: v for k, v in row.items() if k != "model"} for row in rows],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, (json.dumps(summary, indent=1) + "\n").encode())
+    print(json.dumps({k: v for k, v in summary.items() if k != "shapes"}))
+
+
+def _row(folder: Path) -> dict[str, Any]:
+    record, measured = (json.loads((folder / f"{n}.json").read_text()) for n in ("predicted", "measured"))
+    predicted = record["costs"]
+    errors = (np.array(predicted["blocks"]) / np.array(measured["blocks"]) - 1).tolist()
+    return {
+        "model": record["model"],
+        **{k: record["shape"][k] for k in ("batch", "width", "context")},
+        "step_ns": measured["step"],
+        "predicted_ns": sum(predicted["blocks"]) + predicted["rest"] - HOST_NS,
+        "block_error": float(np.median(np.abs(errors))),
+        "attention_error": float(np.median(errors[0::2])),
+        "ffn_error": float(np.median(errors[1::2])),
+        "block_errors": errors,
+    }
+
+
+if __name__ == "__main__":
+    main()
