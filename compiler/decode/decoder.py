@@ -75,6 +75,13 @@ class Decoder:
         return tuple(sorted(self._steps))
 
     @property
+    def vocabulary(self) -> int:
+        """Tokens that the model knows."""
+        logits = self._steps[1].logits
+        assert logits is not None
+        return logits.shape[-1]
+
+    @property
     def blocks(self) -> int:
         """Sub-blocks that `mask` chooses among; 0 if the steps of width 1 take no mask."""
         mask = self._steps[1].mask
@@ -124,10 +131,18 @@ class Decoder:
             self.values[:, b, :, begin : begin + count] = step.new_values[:, b, :, :count]
         self.lengths += counts
 
+    def _check_tokens(self, prompts: Sequence[Sequence[int]]) -> None:
+        """The embedding is a table that is read at these places."""
+        count = self.vocabulary
+        wrong = next((token for prompt in prompts for token in prompt if not 0 <= token < count), None)
+        if wrong is not None:
+            raise SeercError(f"token {wrong} of a prompt is not among the {count} of the model: another tokenizer?")
+
     def prefill(self, prompts: Sequence[Sequence[int]]) -> Array:
         """Start anew with a prompt a sequence; all but its last token are cached. Returns the last tokens [B, 1]."""
         if len(prompts) != self.batch or not all(prompts):
             raise SeercError(f"this decoder takes {self.batch} prompts of at least one token, got {len(prompts)}")
+        self._check_tokens(prompts)
         longest = max(map(len, prompts))
         if longest > self.context:
             raise SeercError(f"a prompt has {longest} tokens, the cache holds {self.context}: compile a larger context")

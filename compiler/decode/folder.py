@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from compiler.decode.decoder import Decoder
-from compiler.decode.export import DecoderOptions
+from compiler.decode.export import MASK, DecoderOptions
+from compiler.decode.source import load_tokenizer
+from compiler.decode.step_module import StepShape
 from compiler.native.buckets import copy_program
 from compiler.native.program import Program, save_folder
 from costmodel.errors import SeercError
@@ -57,24 +59,28 @@ def load_decoder(folder: Path | str) -> CompiledDecoder:
         record = json.loads((folder / NAME).read_text())
         fields: dict[str, Any] = record["options"]
         options = DecoderOptions(**fields)
-        made = CompiledDecoder(str(record["name"]), options, (), None, tuple(record["end"]), record["plan"])
+        made = CompiledDecoder(str(record["name"]), options, (), None, tuple(map(int, record["end"])), record["plan"])
         version = record["format"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SeercError(f"{folder} is not a compiled decoder: cannot read {NAME}: {error}") from error
     if version != FORMAT:
         raise SeercError(f"{folder} has decoder format {version}, this seerc reads {FORMAT}: compile the model again")
-    programs = [Program.load(folder / f"step-{i}") for i in range(len(options.shapes()))]
-    return replace(made, programs=programs, tokenizer=_tokenizer(folder / TOKENIZER))
+    programs = [_step(folder / f"step-{i}", shape, options) for i, shape in enumerate(options.shapes())]
+    tokenizer = load_tokenizer(folder / TOKENIZER) if (folder / TOKENIZER).is_dir() else None
+    return replace(made, programs=programs, tokenizer=tokenizer)
+
+
+def _step(folder: Path, shape: StepShape, options: DecoderOptions) -> Program:
+    """The step program in `folder`, which must be one for `shape`."""
+    program = Program.load(folder)
+    found = [spec.shape for spec in program.inputs[:4]]
+    whole = len(found) == 4 and len(found[3]) == 4 and found[0] == (shape.batch, shape.width)
+    masked = options.skippable and shape.logits and shape.width == 1
+    if not whole or found[3][2] != shape.context or masked != (program.inputs[-1].name == MASK):
+        raise SeercError(f"{folder} holds another program than {NAME} says: compile the model again")
+    return program
 
 
 def is_decoder(folder: Path | str) -> bool:
     """Whether the folder holds a compiled decoder."""
     return (Path(folder) / NAME).is_file()
-
-
-def _tokenizer(folder: Path) -> Any:
-    if not folder.is_dir():
-        return None
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)

@@ -7,7 +7,8 @@ full model would have said: greedy output is that of plain decoding token by tok
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,11 +28,32 @@ class Draft:
     skip: tuple[int, ...]
     length: int
 
+    def __post_init__(self) -> None:
+        if self.length < 1:
+            raise SeercError(f"a draft has at least one token, got {self.length}")
+
+
+def planned_draft(plan: Mapping[str, Any] | None) -> Draft | None:
+    """The draft that a plan of `seerc adapt` asks for; None if it refuses, or if there is no plan."""
+    try:
+        if plan is None or plan["decision"] == "refuse":
+            return None
+        if plan["method"] == "skip" and plan["decision"] == "apply":
+            return Draft(tuple(map(int, plan["skipped"])), int(plan["draft_length"]))
+        what = f"method {plan['method']}, decision {plan['decision']}"
+    except (KeyError, TypeError, ValueError) as error:
+        raise SeercError("the plan is damaged: write it again with `seerc adapt -o`") from error
+    raise SeercError(f"the plan ({what}) has no draft to generate with: `seerc adapt --method skip` makes one")
+
 
 @dataclass
 class Statistics:
-    """What speculation did: `rounds` of a draft and its verification, tokens `drafted`, and `accepted` of them."""
+    """What speculation did: `rounds` of a draft and its verification, tokens `drafted`, and `accepted` of them.
 
+    `prefill_s`: seconds until the first step.
+    """
+
+    prefill_s: float = 0.0
     rounds: int = 0
     drafted: int = 0
     accepted: int = 0
@@ -61,11 +83,15 @@ def generate(
     """New tokens, as soon as they are known: each item has a list for every sequence, empty once that has ended."""
     if draft is not None and draft.length + 1 not in decoder.widths:
         raise SeercError(f"drafts of {draft.length} tokens need a step of width {draft.length + 1} to verify them")
-    run = _Run(decoder, request, draft, statistics if statistics is not None else Statistics())
+    statistics = statistics if statistics is not None else Statistics()
+    run = _Run(decoder, request, draft, statistics)
+    begin = time.perf_counter()
     last = decoder.prefill(prompts)
+    statistics.prefill_s = time.perf_counter() - begin
     left = np.full(decoder.batch, request.tokens)
     while left.any():
-        found = run.speculate(last, left) if run.can_draft(left) else run.plain(last)
+        run.end(left == 0)
+        found = run.speculate(last) if run.can_draft() else run.plain(last)
         last = np.array([[tokens[-1]] for tokens in found], np.int64)
         yield [_cut(tokens, left, b, request.end) for b, tokens in enumerate(found)]
 
@@ -91,12 +117,19 @@ class _Run:
         if self.draft is not None:
             if not self.decoder.blocks:
                 raise SeercError("this decoder cannot skip sub-blocks: compile it as skippable")
+            unknown = [block for block in self.draft.skip if not 0 <= block < self.decoder.blocks]
+            if unknown:
+                raise SeercError(f"no sub-block {unknown[0]} to skip: this decoder has 0 to {self.decoder.blocks - 1}")
             self.mask[list(self.draft.skip)] = False
         self.ended = np.zeros(self.decoder.batch, np.bool_)
 
-    def can_draft(self, left: Array) -> bool:
+    def end(self, ended: Array) -> None:
+        """Empty the caches of sequences that have ended: a full one would stop the others."""
+        self.ended = ended
+        self.decoder.rewind(np.where(ended, 0, self.decoder.lengths))
+
+    def can_draft(self) -> bool:
         """Whether a draft and its verification fit into the cache."""
-        self.ended = left == 0
         return self.draft is not None and int(self.decoder.lengths.max()) + self.draft.length < self.decoder.context
 
     def plain(self, last: Array) -> list[list[int]]:
@@ -105,7 +138,7 @@ class _Run:
         self.decoder.keep((~self.ended).astype(np.int64))
         return [[token] for token in self.request.sampling.choose(logits)]
 
-    def speculate(self, last: Array, left: Array) -> list[list[int]]:
+    def speculate(self, last: Array) -> list[list[int]]:
         """One round: at least one token a sequence."""
         assert self.draft is not None
         decoder, sampling, start = self.decoder, self.request.sampling, self.decoder.lengths.copy()

@@ -24,8 +24,8 @@ class Sampling:
     _random: np.random.Generator = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.temperature < 0 or self.top_k < 0 or not 0 < self.top_p <= 1:
-            raise SeercError(f"temperature and top-k are at least 0, top-p lies in (0, 1]; got {self}")
+        if not (self.temperature >= 0 and self.top_k >= 0 and 0 < self.top_p <= 1 and self.seed >= 0):
+            raise SeercError(f"temperature, top-k and seed are at least 0, top-p lies in (0, 1]; got {self}")
         object.__setattr__(self, "_random", np.random.default_rng(self.seed))
 
     @property
@@ -40,7 +40,9 @@ class Sampling:
         """The distribution to draw from, [..., V]; greedy: the token with the highest logit, [...]."""
         if self.greedy:
             return logits.argmax(-1)
-        scaled = logits.astype(np.float64) / self.temperature
+        scaled = logits.astype(np.float64)
+        with np.errstate(over="ignore"):  # to -inf, at a temperature close to 0
+            scaled = (scaled - scaled.max(-1, keepdims=True)) / self.temperature
         if 0 < self.top_k < scaled.shape[-1]:
             least = np.partition(scaled, -self.top_k, -1)[..., -self.top_k, None]
             scaled = np.where(scaled < least, -np.inf, scaled)
@@ -81,6 +83,7 @@ class Sampling:
             p, q = full[k], drafted[k]
             if self._random.random() * q[token] >= p[token]:
                 rest = np.maximum(p - q, 0)
+                rest = rest if rest.any() else p  # equal but for rounding
                 return [*draft[:k].tolist(), int(self.draw((rest / rest.sum())[None])[0])]
         return [*draft.tolist(), int(self.draw(full[-1][None])[0])]
 

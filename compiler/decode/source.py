@@ -30,20 +30,30 @@ class Source:
 def load_source(spec: str) -> Source:
     """`zoo:smollm2` or a folder with config.json and safetensors; FrontendError for anything else."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    import transformers
+    from safetensors import SafetensorError
 
+    transformers.logging.disable_progress_bar()  # the command line shows its own
     folder = _folder(spec)
     if [*folder.glob("*.bin"), *folder.glob("*.pt")] and not list(folder.glob("*.safetensors")):
         raise FrontendError(f"{spec}: holds pickled weights only; convert them to model.safetensors")
     try:
         options: Any = {"local_files_only": True, "use_safetensors": True, "trust_remote_code": False}
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **options)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **options)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise failure(f"{spec}: transformers cannot load a causal language model", error) from error
-    tokenizer: Any = None
-    if (folder / "tokenizer.json").exists():
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    tokenizer = load_tokenizer(folder) if (folder / "tokenizer.json").exists() else None
     return Source(spec.removeprefix("zoo:").rstrip("/").rpartition("/")[2], folder, model.eval(), tokenizer)
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a Hugging Face folder; FrontendError if it is damaged."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # the parser of tokenizer.json raises plain Exception
+        raise failure(f"{folder}: cannot load the tokenizer", error) from error
 
 
 def _folder(spec: str) -> Path:

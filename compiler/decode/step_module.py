@@ -84,6 +84,9 @@ class DecodeStep(nn.Module):
         super().__init__()
         if getattr(model.config, "is_encoder_decoder", False) or model.get_output_embeddings() is None:
             raise FrontendError(f"{type(model).__name__} is not a decoder with a language-model head")
+        positions = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
+        if positions is not None and shape.context > positions:
+            raise FrontendError(f"the model has {positions} positions: a context of {shape.context} is too long")
         AttentionInterface.register(ATTENTION, _attend)
         model.config._attn_implementation = ATTENTION
         self.model, self.shape = model.eval(), shape
@@ -91,7 +94,8 @@ class DecodeStep(nn.Module):
     def forward(self, ids: Tensor, lengths: Tensor, *caches: Tensor) -> tuple[Tensor, ...]:
         """One step; see the class."""
         step = _Step(caches[0::2], caches[1::2], lengths)
-        positions = lengths[:, None] + torch.arange(ids.shape[1])
+        # Rows that fill up a prefill step may lie beyond the cache, and so beyond a table of positions.
+        positions = (lengths[:, None] + torch.arange(ids.shape[1])).clamp(max=self.shape.context - 1)
         model = self.model if self.shape.logits else self.model.base_model
         result = model(input_ids=ids, position_ids=positions, past_key_values=step, use_cache=True, seerc_step=step)
         if sorted(step.new_keys) != list(range(len(step.keys))):

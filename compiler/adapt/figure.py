@@ -1,0 +1,35 @@
+"""The Pareto front as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from costmodel.errors import SeercError
+
+
+def draw_front(path: Path, front: Sequence[tuple[float, float]], label: str, title: str) -> None:
+    """Draw (share of a step's time saved, quality) as a line; the format follows the file's ending.
+
+    Raises:
+        SeercError: matplotlib is not installed, or cannot write that format.
+    """
+    try:
+        import matplotlib
+
+        matplotlib.use("Agg")
+        from matplotlib import pyplot
+    except ImportError as error:
+        raise SeercError("--plot needs matplotlib: pip install 'seerc[docs]'") from error
+    figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
+    axes.plot([100 * saved for saved, _ in front], [value for _, value in front], marker="o", markersize=3)
+    axes.set_xlabel("time of a step saved, %")
+    axes.set_ylabel(label)
+    axes.set_title(title)
+    axes.grid(alpha=0.3)
+    try:
+        figure.savefig(path, dpi=150)
+    except ValueError as error:
+        raise SeercError(f"{path}: {error}") from error
+    finally:
+        pyplot.close(figure)

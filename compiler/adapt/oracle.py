@@ -1,0 +1,203 @@
+"""How good a skip set really is: the draft run at every position of the full model's continuations, at once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from compiler.adapt.continuations import Continuations
+from compiler.adapt.stream import LayerInputs, ResidualStream
+
+Skips = frozenset[int]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One skip set on one set of continuations; arrays [B, R], `valid` where a token was generated.
+
+    `agrees`: the draft's first choice is the full model's. `overlap`: sum over tokens of min(p_full, p_draft), the
+    acceptance of sampled speculation. `kl`: KL(full || draft) in nats.
+    """
+
+    skipped: Skips
+    agrees: np.ndarray
+    overlap: np.ndarray
+    kl: np.ndarray
+    valid: np.ndarray
+
+    @property
+    def hits(self) -> int:
+        """Positions where the draft agrees."""
+        return int(self.agrees[self.valid].sum())
+
+    @property
+    def tokens(self) -> int:
+        """Positions measured."""
+        return int(self.valid.sum())
+
+    @property
+    def acceptance(self) -> float:
+        """Share of positions where the draft agrees: the one-step acceptance of greedy speculation."""
+        return self.hits / self.tokens
+
+    @property
+    def mean_overlap(self) -> float:
+        """Mean of sum min(p_full, p_draft): bounded and smooth, so less noisy than the count of agreements."""
+        return float(self.overlap[self.valid].mean())
+
+    @property
+    def mean_kl(self) -> float:
+        """Mean KL(full || draft), nats a token."""
+        return float(self.kl[self.valid].mean())
+
+    def by_position(self, longest: int) -> tuple[float, ...]:
+        """a_1 ... a_longest: how often the j-th of a run of drafts agrees when those before it did, over all starts.
+
+        Errors come in runs, so this says more than one rate. Drafts later in a round see the keys of the full network
+        here, not their own round's.
+        """
+        alive = self.valid.copy()
+        rates: list[float] = []
+        for shift in range(min(longest, alive.shape[1])):
+            ahead = np.zeros_like(alive)
+            ahead[:, : alive.shape[1] - shift] = self.valid[:, shift:]
+            agreed = np.zeros_like(alive)
+            agreed[:, : alive.shape[1] - shift] = self.agrees[:, shift:]
+            alive &= ahead
+            count = int(alive.sum())
+            alive &= agreed
+            rates.append(float(alive.sum()) / count if count else (rates[-1] if rates else 0.0))
+        return tuple(rates)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The positions whose next token is drafted, [B, R], with the full run's stream and next tokens at them.
+
+    `hidden[b]` is the full stream before sub-block b, `hidden[-1]` behind the last layer: [B, R, d] each.
+    """
+
+    inputs: LayerInputs
+    seen: Tensor
+    own: Tensor
+    valid: Tensor
+    hidden: list[Tensor]
+
+
+class Oracle:
+    """Measures skip sets of one model on one set of continuations; what it has measured it remembers."""
+
+    def __init__(self, stream: ResidualStream, texts: Continuations) -> None:
+        self.stream, self.texts = stream, texts
+        with torch.no_grad():
+            self._record()
+            self.rows = self.select(int((texts.ends - texts.starts).max()))
+            logits = self._logits(self.rows.hidden[-1], self.rows.inputs)
+            self._full = torch.log_softmax(logits, -1)
+            self._next = logits.argmax(-1)
+        self._known: dict[Skips, Measured] = {}
+
+    def _record(self) -> None:
+        """One full run over whole texts, for its keys and values."""
+        state = self.stream.attention
+        state.keys, state.values, state.seen, state.own = {}, {}, None, None
+        tokens = self.texts.tokens
+        inputs = self.stream.inputs(tokens, torch.arange(tokens.shape[1]).expand_as(tokens))
+        self.stream.run(inputs.hidden, inputs)
+        self._keys, self._values = state.keys, state.values
+
+    def select(self, count: int) -> Rows:
+        """`count` positions a text, evenly spread over its continuation (all of them if it has no more)."""
+        starts, ends = self.texts.starts, self.texts.ends
+        length = (ends - starts).unsqueeze(1)
+        slots = torch.arange(count).unsqueeze(0)
+        offsets = torch.where(length > count, slots * length // count, torch.minimum(slots, length - 1))
+        positions = starts.unsqueeze(1) - 1 + offsets
+        valid = slots < length
+        seen = torch.arange(self.texts.tokens.shape[1]) < positions.unsqueeze(2)
+        own = torch.eye(count, dtype=torch.bool).expand(len(starts), count, count)
+        inputs = self.stream.inputs(self.texts.tokens.gather(1, positions), positions)
+        rows = Rows(inputs, seen.unsqueeze(1), own.unsqueeze(1), valid, [])
+        self.attend_to(rows)
+        rows.hidden.extend(self._streams(inputs))
+        return rows
+
+    def attend_to(self, rows: Rows) -> None:
+        """Let the model's attentions serve these rows; other oracles of the same stream may have run since."""
+        state = self.stream.attention
+        state.keys, state.values, state.seen, state.own = self._keys, self._values, rows.seen, rows.own
+
+    def _streams(self, inputs: LayerInputs) -> list[Tensor]:
+        hidden, streams = inputs.hidden, [inputs.hidden]
+        for block in range(self.stream.blocks):
+            entry = streams[block - block % 2]
+            hidden = self.stream.step(block, hidden, entry, inputs)
+            streams.append(hidden)
+        return streams
+
+    def _logits(self, hidden: Tensor, inputs: LayerInputs) -> Tensor:
+        return self.stream.logits(hidden, inputs)
+
+    def measure(self, skipped: Collection[int]) -> Measured:
+        """Agreement and KL of the draft without `skipped` at every position."""
+        key = frozenset(skipped)
+        if key not in self._known:
+            self._known[key] = self._measure(key)
+        return self._known[key]
+
+    def _measure(self, skipped: Skips) -> Measured:
+        rows = self.rows
+        self.attend_to(rows)
+        return self._compared(skipped, self._draft(skipped, rows))
+
+    def _compared(self, skipped: Skips, logits: Tensor) -> Measured:
+        agrees = (logits.argmax(-1) == self._next).numpy()
+        kl, overlap = np.empty(agrees.shape, np.float32), np.empty(agrees.shape, np.float32)
+        for text in range(len(logits)):  # one text at a time stays in the cache
+            draft, full = torch.log_softmax(logits[text], -1), self._full[text]
+            chances = full.exp()
+            kl[text] = (chances * (full - draft)).sum(-1).numpy()
+            overlap[text] = torch.minimum(chances, draft.exp()).sum(-1).numpy()
+        return Measured(skipped, agrees, overlap, kl, self.rows.valid.numpy())
+
+    def _draft(self, skipped: Skips, rows: Rows) -> Tensor:
+        first = min(skipped, default=0) // 2
+        with torch.no_grad():
+            hidden = self.stream.run(rows.hidden[2 * first], rows.inputs, first, skipped)
+            return self._logits(hidden, rows.inputs)
+
+    def lossy(self, skipped: Collection[int]) -> tuple[float, float]:
+        """(mean KL, share of equal first choices) of the network without `skipped` that reads its own keys and values.
+
+        That is a lossy program on the same texts, not a draft; the model's weights may have been changed, too.
+        """
+        rows, state, tokens = self.rows, self.stream.attention, self.texts.tokens
+        state.keys, state.values, state.seen, state.own = {}, {}, None, None
+        with torch.no_grad():
+            inputs = self.stream.inputs(tokens, torch.arange(tokens.shape[1]).expand_as(tokens))
+            hidden = self.stream.run(inputs.hidden, inputs, 0, skipped)
+            at = rows.inputs.positions.unsqueeze(2).expand(-1, -1, hidden.shape[2])
+            logits = self._logits(hidden.gather(1, at), rows.inputs)
+            measured = self._compared(frozenset(skipped), logits)
+        return measured.mean_kl, measured.acceptance
+
+    def matchness(self, skipped: Collection[int], window: int = 50) -> float:
+        """SWIFT's score: agreement on the first `window` generated tokens, with the draft's own keys inside the window.
+
+        arXiv 2410.06916: one parallel forward of the skipped network behind the full network's prefill; here over all
+        texts at once, theirs takes one.
+        """
+        rows = self.rows
+        count = rows.valid.shape[1]
+        last_of_prompt = self.texts.starts.view(-1, 1, 1, 1) - 1  # its key, too, is the draft's: it is drafted from
+        prefill = torch.arange(rows.seen.shape[3]) < last_of_prompt
+        state = self.stream.attention
+        self.attend_to(rows)
+        state.seen, state.own = rows.seen & prefill, torch.ones(count, count).tril().bool().expand_as(rows.own)
+        agrees = self._draft(frozenset(skipped), rows).argmax(-1) == self._next
+        inside = rows.valid & (torch.arange(count) < window)
+        return float(agrees[inside].float().mean())

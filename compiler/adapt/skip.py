@@ -1,0 +1,163 @@
+"""`--method skip`: choose the skip set and draft length of lossless self-speculation, or refuse.
+
+Hidden-state programming over predicted time gives a set for every budget; the oracle measures some of them; local
+search maximises the predicted speed-up G; held-out texts, which nothing was chosen on, decide with a lower bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from compiler.adapt.confidence import wilson_low
+from compiler.adapt.costs import Costs
+from compiler.adapt.hidden_programming import Unit, program_hidden_states, relative_error
+from compiler.adapt.local_search import Neighbourhood, search
+from compiler.adapt.oracle import Measured, Oracle, Skips
+from compiler.adapt.speculation import (
+    Speculation,
+    best_speculation,
+    draft_cost,
+    pessimistic,
+    speculate,
+    step_ns,
+    verify_cost,
+)
+from compiler.adapt.trials import Trials
+
+STATES = 24  # budgets that hidden-state programming keeps apart
+RUN = 8  # positions of a draft whose acceptance is told apart
+
+
+@dataclass(frozen=True)
+class SkipOptions:
+    """How much is spent, and when it is worth it."""
+
+    evaluations: int = 60
+    seeds: int = 8
+    margin: float = 0.05
+    confidence: float = 0.95
+    overhead_ns: float = 0.0
+
+
+@dataclass(frozen=True)
+class FrontPoint:
+    """A measured set that no other beats in both time saved and acceptance (calibration)."""
+
+    skipped: tuple[int, ...]
+    time_saved: float  # share of a plain step
+    acceptance: float
+    draft_length: int
+    predicted_speedup: float
+
+
+@dataclass(frozen=True)
+class SkipDecision:
+    """The best set found, what held-out texts say of it, and the decision.
+
+    `low_point`, which decides and has the best draft length, is with the lower bound of the held-out acceptance and the
+    least favourable times; `point` is what to expect: the held-out acceptances by position and the predicted times.
+    """
+
+    apply: bool
+    why: str
+    skipped: tuple[int, ...]
+    calibration: Measured
+    held_out: Measured
+    acceptance_low: float
+    point: Speculation
+    low_point: Speculation
+    evaluations: float
+    front: tuple[FrontPoint, ...]
+
+
+def decide_skips(
+    calibration: Oracle,
+    held_out: Oracle,
+    costs: Costs,
+    options: SkipOptions,
+    tell: Callable[[str], None] = lambda _: None,
+) -> SkipDecision:
+    """Search on the calibration texts, decide on the held-out ones.
+
+    Both oracles are of the same stream. `tell` is told what is being done.
+    """
+    trials = Trials(calibration, options.evaluations)
+
+    def gain(skipped: Skips, acceptance: float) -> float:
+        return best_speculation(costs, skipped, acceptance, options.overhead_ns).speedup if skipped else 0.0
+
+    tell("hidden-state programming")
+    seeds = _spread(list(_programmed(trials, costs).values()), options.seeds)
+    tell(f"up to {trials.left} evaluations")
+    best = search(trials, seeds, gain, Neighbourhood(calibration.stream.choosable, resize=True))
+    tell("held-out texts")
+    measured = held_out.measure(best.skipped)
+    low = wilson_low(measured.hits, measured.tokens, options.confidence)
+    low_point = best_speculation(pessimistic(costs, best.skipped), best.skipped, low, options.overhead_ns)
+    rates = measured.by_position(RUN)
+    point = speculate(costs, best.skipped, rates, low_point.draft_length, options.overhead_ns)
+    return SkipDecision(
+        apply=low_point.speedup > 1 + options.margin,
+        why=_why(costs, best.skipped, measured, low, point, low_point, options),
+        skipped=tuple(sorted(best.skipped)),
+        calibration=best,
+        held_out=measured,
+        acceptance_low=low,
+        point=point,
+        low_point=low_point,
+        evaluations=trials.spent,
+        front=_front(trials, costs, options),
+    )
+
+
+def _programmed(trials: Trials, costs: Costs) -> dict[int, Skips]:
+    """A set for every budget, weights proportional to predicted time (whole numbers, the average near 1)."""
+    times, choosable = costs(1).blocks, trials.oracle.stream.choosable
+    average = sum(times[block] for block in choosable) / len(choosable)
+    units = [Unit((block,), max(1, round(times[block] / average))) for block in choosable]
+    most = max(1, min(STATES, sum(unit.weight for unit in units) * 3 // 4, trials.left // 2))
+    return program_hidden_states(trials, units, most, positions=8, likeness=relative_error)
+
+
+def _spread(sets: Sequence[Skips], count: int) -> list[Skips]:
+    """At most `count` of the sets, at even distances over the budgets."""
+    count = min(count, len(sets))
+    return [sets[int((index + 0.5) * len(sets) / count)] for index in range(count)]
+
+
+def _front(trials: Trials, costs: Costs, options: SkipOptions) -> tuple[FrontPoint, ...]:
+    """Of the measured sets those that none beats in both, most acceptance first."""
+    one = costs(1)
+    points: list[FrontPoint] = []
+    for measured in trials.measured.values():
+        best = best_speculation(costs, measured.skipped, measured.acceptance, options.overhead_ns)
+        saved = 1 - step_ns(one, measured.skipped) / step_ns(one)
+        skipped = tuple(sorted(measured.skipped))
+        points.append(FrontPoint(skipped, saved, measured.acceptance, best.draft_length, best.speedup))
+    front: list[FrontPoint] = []
+    for point in sorted(points, key=lambda point: (-point.time_saved, -point.acceptance)):
+        if not front or point.acceptance > front[-1].acceptance:
+            front.append(point)
+    return tuple(reversed(front))
+
+
+def _why(
+    costs: Costs,
+    skipped: Skips,
+    held_out: Measured,
+    low: float,
+    point: Speculation,
+    low_point: Speculation,
+    options: SkipOptions,
+) -> str:
+    """The decision in one sentence of numbers."""
+    width = point.draft_length + 1
+    verdict = "at least" if low_point.speedup > 1 + options.margin else "not surely above"
+    return (
+        f"skipping {len(skipped)} sub-block{'s' * (len(skipped) != 1)}, a draft step costs {draft_cost(costs, skipped):.3f} of a plain one and "
+        f"{held_out.acceptance:.3f} of drafts are accepted (at least {low:.3f}, {held_out.tokens} held-out tokens); "
+        f"verifying {width} tokens costs {verify_cost(costs, width):.2f} steps: at the best draft length "
+        f"{point.draft_length} the speed-up is {point.speedup:.3f}, at the bounds of acceptance and times "
+        f"{low_point.speedup:.3f}, {verdict} {1 + options.margin:g}"
+    )

@@ -1,0 +1,52 @@
+"""One model ready to be studied: its residual stream, and oracles on calibration and on held-out texts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from compiler.adapt.continuations import Continuations, continue_prompts
+from compiler.adapt.language_model import load_language_model
+from compiler.adapt.oracle import Oracle
+from compiler.adapt.prompts import split_texts
+from compiler.adapt.stream import ResidualStream
+from compiler.zoo.files import cache_folder
+from costmodel.errors import SeercError
+
+
+@dataclass(frozen=True)
+class Study:
+    """What the searches work on; `folder` is the model's."""
+
+    folder: Path
+    stream: ResidualStream
+    calibration: Oracle
+    held_out: Oracle
+
+
+def open_study(
+    spec: str, prompts: Sequence[str], length: int, seed: int = 0, tell: Callable[[str], None] = lambda _: None
+) -> Study:
+    """Load a model, let it continue the prompts (cached), split them at random and record both halves."""
+    tell("loading")
+    loaded = load_language_model(spec)
+    tell(f"continuing {len(prompts)} prompts")
+    texts = continue_prompts(loaded.model, loaded.tokenizer, prompts, length, cache_folder() / "adapt")
+    stream = ResidualStream(loaded.model)
+    chosen, held = split_texts(len(texts.starts), seed)
+    if not chosen:
+        raise SeercError("the model ends all prompts but one at once: give --calibration prompts that it continues")
+    tell("recording the full model")
+    return Study(loaded.folder, stream, Oracle(stream, take(texts, chosen)), Oracle(stream, take(texts, held)))
+
+
+def take(texts: Continuations, rows: Sequence[int], longest: int | None = None) -> Continuations:
+    """Some of the texts, with continuations cut to `longest` tokens."""
+    picked = torch.tensor(list(rows))
+    ends = texts.ends[picked]
+    if longest is not None:
+        ends = torch.minimum(ends, texts.starts[picked] + longest)
+    return Continuations(texts.tokens[picked, : int(ends.max())], texts.starts[picked], ends)

@@ -1,0 +1,28 @@
+"""From a transformers model to a compiled decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from compiler.decode.export import DecoderOptions, compile_steps
+from compiler.decode.folder import CompiledDecoder
+from compiler.decode.source import Source
+from compiler.driver import CompileOptions
+
+
+def compile_decoder(
+    source: Source,
+    options: DecoderOptions,
+    compile_options: CompileOptions,
+    say: Callable[[str], None],
+    plan: Mapping[str, Any] | None = None,
+) -> CompiledDecoder:
+    """All step programs of the model; `plan` is kept with them. The source's model is left as it was."""
+    config = source.model.config
+    attention = config._attn_implementation
+    try:
+        programs = compile_steps(source.model, options, compile_options, say)
+    finally:
+        config._attn_implementation = attention
+    return CompiledDecoder(source.name, options, programs, source.tokenizer, source.end_tokens(), plan)

@@ -1,0 +1,139 @@
+"""The oracle against what decoding really does: caches of the full model, steps of a model with silenced sub-blocks."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from compiler.adapt.oracle import Measured, Oracle
+from compiler.adapt.stream import ResidualStream
+from costmodel.errors import SeercError
+from tests.compiler.adapt.conftest import CONFIGS, build, random_texts, silence
+
+SKIPPED = (2, 5)
+
+
+def full_cache(model: Any, tokens: Tensor) -> DynamicCache:
+    cache = DynamicCache(config=model.config)
+    if tokens.shape[1]:
+        model(tokens, past_key_values=cache, use_cache=True)
+    return cache
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_nothing_skipped_is_the_model(kind: str) -> None:
+    model, texts = build(kind), random_texts()
+    with torch.no_grad():
+        expected = model(texts.tokens).logits
+        stream = ResidualStream(model)
+        oracle = Oracle(stream, texts)
+        found = stream.logits(oracle.rows.hidden[-1], oracle.rows.inputs)
+    at = oracle.rows.inputs.positions
+    for text in range(len(at)):
+        torch.testing.assert_close(found[text], expected[text, at[text]], rtol=1e-4, atol=1e-4)
+    assert oracle.measure(()).acceptance == 1.0
+    assert oracle.measure(()).mean_kl < 1e-6
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_draft_equals_one_decode_step_on_the_full_cache(kind: str) -> None:
+    model, texts = build(kind), random_texts()
+    draft = silence(copy.deepcopy(model), set(SKIPPED))
+    steps: dict[tuple[int, int], Tensor] = {}
+    with torch.no_grad():
+        for text in range(len(texts.starts)):
+            for slot in range(int(texts.ends[text] - texts.starts[text])):
+                at = int(texts.starts[text]) - 1 + slot
+                tokens = texts.tokens[text : text + 1]
+                cache = full_cache(model, tokens[:, :at])
+                steps[text, slot] = draft(tokens[:, at : at + 1], past_key_values=cache, use_cache=True).logits[0, 0]
+        stream = ResidualStream(model)
+        oracle = Oracle(stream, texts)
+        oracle.attend_to(oracle.rows)
+        hidden = stream.run(oracle.rows.hidden[0], oracle.rows.inputs, 0, SKIPPED)
+        found = stream.logits(hidden, oracle.rows.inputs)
+    for (text, slot), expected in steps.items():
+        torch.testing.assert_close(found[text, slot], expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt_neox", "opt"])
+def test_steps_compose_to_the_run(kind: str) -> None:
+    stream = ResidualStream(build(kind))
+    oracle = Oracle(stream, random_texts())
+    oracle.attend_to(oracle.rows)
+    rows = oracle.rows
+    with torch.no_grad():
+        hidden = entry = rows.hidden[0]
+        for block in range(stream.blocks):
+            entry = hidden if block % 2 == 0 else entry
+            hidden = hidden if block in SKIPPED else stream.step(block, hidden, entry, rows.inputs)
+        torch.testing.assert_close(hidden, stream.run(rows.hidden[0], rows.inputs, 0, SKIPPED), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_matchness_reads_the_drafts_own_keys_inside_the_window(kind: str) -> None:
+    model, texts = build(kind), random_texts()
+    draft = silence(copy.deepcopy(model), set(SKIPPED))
+    window, hits, count = 4, 0, 0
+    with torch.no_grad():
+        for text in range(len(texts.starts)):
+            start, tokens = int(texts.starts[text]) - 1, texts.tokens[text : text + 1]
+            made = tokens[:, start : start + window]
+            logits = draft(made, past_key_values=full_cache(model, tokens[:, :start]), use_cache=True).logits
+            target = model(tokens).logits[:, start : start + window]
+            hits += int((logits.argmax(-1) == target.argmax(-1)).sum())
+            count += window
+    assert Oracle(ResidualStream(model), texts).matchness(SKIPPED, window) == pytest.approx(hits / count)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt_neox", "opt"])
+def test_lossy_is_the_silenced_model(kind: str) -> None:
+    model, texts = build(kind), random_texts()
+    changed = silence(copy.deepcopy(model), set(SKIPPED))
+    with torch.no_grad():
+        full, lossy = (torch.log_softmax(m(texts.tokens).logits, -1) for m in (model, changed))
+        kl = (full.exp() * (full - lossy)).sum(-1)
+    oracle = Oracle(ResidualStream(model), texts)
+    at, valid = oracle.rows.inputs.positions, oracle.rows.valid
+    assert oracle.lossy(SKIPPED)[0] == pytest.approx(float(kl.gather(1, at)[valid].mean()), rel=1e-3)
+
+
+def test_two_oracles_of_one_stream_do_not_disturb_each_other() -> None:
+    stream = ResidualStream(build("llama"))
+    first, second = Oracle(stream, random_texts(seed=1)), Oracle(stream, random_texts(4, seed=2))
+    alone = Oracle(ResidualStream(build("llama")), random_texts(seed=1)).measure(SKIPPED).mean_kl
+    second.measure((3,))
+    second.lossy((3,))
+    assert first.measure(SKIPPED).mean_kl == pytest.approx(alone, rel=1e-5)
+
+
+def test_fewer_positions_are_spread_over_each_continuation() -> None:
+    oracle = Oracle(ResidualStream(build("llama")), random_texts())
+    rows = oracle.select(3)
+    assert rows.valid.all()
+    first = oracle.texts.starts - 1
+    assert torch.equal(rows.inputs.positions[:, 0], first)
+    assert bool((rows.inputs.positions.diff(dim=1) > 0).all())
+    assert bool((rows.inputs.positions[:, -1] < oracle.texts.ends - 1).all())
+
+
+def test_acceptance_by_position_follows_runs() -> None:
+    agrees = np.array([[True, True, False, True, True, True]])
+    measured = Measured(frozenset(), agrees, agrees * 1.0, agrees * 0.0, np.ones_like(agrees))
+    # starts 0 to 5 agree at 5 of 6; of the agreeing ones with a next position, 0, 1, 3, 4: three agree again.
+    assert measured.by_position(2) == pytest.approx((5 / 6, 3 / 4))
+    assert measured.acceptance == pytest.approx(5 / 6)
+
+
+def test_other_models_are_refused() -> None:
+    from transformers import BertConfig, BertForMaskedLM
+
+    config = BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, vocab_size=9)
+    with pytest.raises(SeercError, match="BertLayer has no FFN"):
+        ResidualStream(BertForMaskedLM(config))
