@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml requirements-zoo.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v == (3, 11) else "seerc needs Python 3.11, found %d.%d: set PYTHON=/path/to/python3.11" % v)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) torch==2.13.0
-	$(PIP) -e '.[dev,zoo]'
+	$(PIP) -e '.[dev,zoo,corpus]'
 	$(PIP) --no-deps -r requirements-zoo.txt
 	touch $@
 

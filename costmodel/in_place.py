@@ -53,14 +53,14 @@ class InPlace:
     """Relative error of a block's time that nine of ten blocks of programs left out of the fit stay below."""
 
     def nanoseconds(
-        self, uses: Sequence[KernelUse], footprint: float, bandwidth: Bandwidth, target: Target
+        self, uses: Sequence[KernelUse], bandwidth: Bandwidth, target: Target, footprint: float | None = None
     ) -> list[float]:
-        """Latency of each call in a program that reads `footprint` bytes of weights and caches a run."""
+        """Latency of each call of one run. `footprint`: bytes that a run streams; None: what the calls stream."""
         alone, streamed, macs = (
             np.array(v) for v in zip(*((u.predicted_ns, u.streamed_bytes, u.macs) for u in uses), strict=True)
         )
         contraction = np.array([u.contraction for u in uses])
-        read = streamed / bandwidth(footprint)
+        read = streamed / bandwidth(float(streamed.sum()) if footprint is None else footprint)
         arithmetic = 2 * macs / target.peak_gflops_core
         own = np.maximum(self.read * read, self.alone * alone) + self.arithmetic * arithmetic + self.call_ns
         return np.where(contraction, own, self.other * alone + self.other_call_ns).tolist()

@@ -27,8 +27,10 @@ P = TypeVar("P", bound=Pass)
 
 BUILTIN: Mapping[str, str] = MappingProxyType(
     {
+        "seerc-ffn-select": "passes.adaptive.ffn_select:FfnSelectPass",
         "seerc-fuse": "passes.fusion:FusePass",
         "seerc-layer-skip": "passes.adaptive.layer_skip:LayerSkipPass",
+        "seerc-mixture-of-depths": "passes.adaptive.mixture_of_depths:MixtureOfDepthsPass",
         "seerc-schedule": "passes.tiling.schedule_pass:SchedulePass",
         "seerc-strip-asserts": "passes.strip_asserts:StripAssertsPass",
     }

@@ -16,9 +16,9 @@ from compiler.target import detect_target
 from costmodel.files import write_atomically
 from costmodel.in_place import Bandwidth
 
-VERSION = "1"
+VERSION = "2"
 _DEPTH = 1024
-_MEGABYTES = (2, 8, 32, 128, 512)
+_MEGABYTES = (2, 8, 32, 64, 96, 128, 192, 512)
 _RUNS = 15
 
 

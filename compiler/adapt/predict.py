@@ -19,7 +19,7 @@ from compiler.decode.export import import_step, skippable
 from compiler.decode.source import load_source
 from compiler.decode.step_module import StepShape
 from compiler.driver import CompileOptions, decide
-from compiler.plan.steps import IfStep, KernelCall, Step, Steps, calls
+from compiler.plan.steps import IfStep, KernelCall, Step, Steps
 from compiler.target import detect_target
 from costmodel.in_place import Bandwidth, InPlace, kernel_use, read_in_place
 
@@ -51,9 +51,7 @@ class Predictor:
         """Costs of a step that is planned; predicted latencies by workload."""
         uses = {key: kernel_use(text, latencies[key]) for key, text in planned.workloads.items()}
         placed = list(placed_calls(planned.steps))
-        nanoseconds = self.fit.nanoseconds(
-            [uses[call.workload] for call, _ in placed], footprint(planned), self.bandwidth, detect_target()
-        )
+        nanoseconds = self.fit.nanoseconds([uses[call.workload] for call, _ in placed], self.bandwidth, detect_target())
         return step_costs([block for _, block in placed], nanoseconds, self.fit.spread)
 
 
@@ -67,12 +65,6 @@ def placed_calls(steps: Sequence[Step], block: int | None = None) -> Iterator[tu
         else:
             for _ in range(step.count):
                 yield from placed_calls(step.body, block)
-
-
-def footprint(planned: Steps) -> float:
-    """Bytes of weights and inputs that one run reads."""
-    read = {p.buffer for call in calls(planned.steps) for p in call.inputs}
-    return float(sum(b.bytes() for n, b in planned.buffers.items() if n in read and b.kind in ("weight", "input")))
 
 
 def step_costs(blocks: Sequence[int | None], nanoseconds: Sequence[float], spread: float = 0.0) -> StepCosts:

@@ -155,7 +155,8 @@ def _why(
     width = point.draft_length + 1
     verdict = "at least" if low_point.speedup > 1 + options.margin else "not surely above"
     return (
-        f"skipping {len(skipped)} sub-block{'s' * (len(skipped) != 1)}, a draft step costs {draft_cost(costs, skipped):.3f} of a plain one and "
+        f"skipping {len(skipped)} sub-block{'s' * (len(skipped) != 1)}, a draft step costs "
+        f"{draft_cost(costs, skipped):.3f} of a plain one and "
         f"{held_out.acceptance:.3f} of drafts are accepted (at least {low:.3f}, {held_out.tokens} held-out tokens); "
         f"verifying {width} tokens costs {verify_cost(costs, width):.2f} steps: at the best draft length "
         f"{point.draft_length} the speed-up is {point.speedup:.3f}, at the bounds of acceptance and times "

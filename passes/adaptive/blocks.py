@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 import networkx as nx
 
@@ -63,6 +65,12 @@ def find_blocks(main: ir.Operation | ir.OpView) -> tuple[Block, ...]:
                 found += [(total, u, *_extent(flow, total, u, norms)) for u in total.updates]
     found.sort(key=lambda item: (item[0].vertex, item[0].updates.index(item[1])))
     return tuple(_block(flow, k, *item) for k, item in enumerate(found))
+
+
+def sums(blocks: tuple[Block, ...]) -> Iterator[tuple[Block, ...]]:
+    """The sub-blocks in groups that share a sum."""
+    for _, group in groupby(blocks, key=lambda block: block.exit):
+        yield tuple(group)
 
 
 def _extent(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from passes.adaptive.blocks import Block
 from passes.fusion.generic import walk
@@ -10,6 +10,7 @@ from passes.fusion.graph import is_cloned
 from passes.mlir import arith, ir, linalg, scf, tensor
 
 Replaced = dict[ir.Value, ir.Value]
+Otherwise = Callable[[Block, ir.Value, ir.Operation], list[ir.Value]]
 
 
 class Editor:
@@ -23,10 +24,27 @@ class Editor:
 
     def guard(self, sum_: Sequence[Block], mask: ir.Value) -> None:
         """Run each of the sub-blocks of one sum only where its element of `mask` is true."""
+        self.choose(sum_, {part.index: part.index for part in sum_}, mask, _pass_on)
+
+    def choose(self, sum_: Sequence[Block], elements: Mapping[int, int], mask: ir.Value, other: Otherwise) -> None:
+        """Run the sub-blocks of one sum where their elements of `mask` are true, `other` in their place elsewhere.
+
+        Args:
+            sum_: all sub-blocks of the sum.
+            elements: the element of the mask by number of the sub-block; the others of the sum always run.
+            mask: `tensor<Nxi1>`.
+            other: builds, at the insertion point, what takes the place of a sub-block: from the sub-block, the stream
+                and the op that adds to it, the new stream and the escapes.
+        """
         end = self._end(sum_)
         stream = self._value(sum_[0].residual)
         for part in sum_:
-            stream = self._guard_one(part, mask, stream, end)
+            if part.index in elements:
+                run = self._element(mask, elements[part.index], end)
+                stream = self._guard_one(part, run, stream, end, other)
+            else:
+                with ir.InsertionPoint(end), end.location:
+                    stream = add(end, stream, part.updates)
         self._close(sum_, stream)
 
     def remove(self, sum_: Sequence[Block], skip: frozenset[int]) -> None:
@@ -39,7 +57,7 @@ class Editor:
                     for value in part.escapes:
                         self._zero_uses(part, value)
                 else:
-                    stream = _add(end, stream, part.updates)
+                    stream = add(end, stream, part.updates)
         self._close(sum_, stream)
 
     def erase_dead(self) -> None:
@@ -48,19 +66,22 @@ class Editor:
             if op.results and not any(_used(result) for result in op.results):
                 op.erase()
 
-    def _guard_one(self, part: Block, mask: ir.Value, stream: ir.Value, end: ir.Operation) -> ir.Value:
+    def _element(self, mask: ir.Value, number: int, end: ir.Operation) -> ir.Value:
+        with ir.InsertionPoint(end), end.location:
+            return tensor.extract(mask, [arith.constant(ir.IndexType.get(), number)])
+
+    def _guard_one(self, part: Block, run: ir.Value, stream: ir.Value, end: ir.Operation, other: Otherwise) -> ir.Value:
         own = [self.ops[index] for index in part.ops]
         with ir.InsertionPoint(end), end.location:
-            number = arith.constant(ir.IndexType.get(), part.index)
-            run = tensor.extract(mask, [number])
             guarded = scf.IfOp(run, [stream.type, *(v.type for v in part.escapes)], has_else=True)
         integer = ir.IntegerType.get_signless(64)
         guarded.operation.attributes["seerc.block"] = ir.StringAttr.get(part.kind)
         guarded.operation.attributes["seerc.block_index"] = ir.IntegerAttr.get(integer, part.index)
         with ir.InsertionPoint(guarded.else_block), end.location:
-            scf.YieldOp([stream, *map(_zeros, (v.type for v in part.escapes))])
+            scf.YieldOp(other(part, stream, end))
+        _own_constants(guarded.else_block, self.block)
         with ir.InsertionPoint(guarded.then_block), end.location:
-            result = _add(end, stream, part.updates) if part.updates else part.exit
+            result = add(end, stream, part.updates) if part.updates else part.exit
             scf.YieldOp([result, *part.escapes])
         first = guarded.then_block.operations[0].operation
         for op in own:
@@ -109,7 +130,11 @@ class Editor:
         value.replace_all_uses_with(zeros)
 
 
-def _add(like: ir.Operation, stream: ir.Value, updates: Iterable[ir.Value]) -> ir.Value:
+def _pass_on(part: Block, stream: ir.Value, _: ir.Operation) -> list[ir.Value]:
+    return [stream, *(_zeros(value.type) for value in part.escapes)]
+
+
+def add(like: ir.Operation, stream: ir.Value, updates: Iterable[ir.Value]) -> ir.Value:
     """`stream` plus the updates, by copies of the addition `like` at the insertion point."""
     for update in updates:
         copy = like.clone()

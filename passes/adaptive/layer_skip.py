@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import groupby
 from typing import ClassVar
 
-from passes.adaptive.blocks import Block, find_blocks
+from passes.adaptive.arguments import add_argument, main_function
+from passes.adaptive.blocks import find_blocks, sums
 from passes.adaptive.conditional import Editor
 from passes.base import Pass, PassContext, PassError
 from passes.mlir import ir
@@ -35,7 +34,7 @@ class LayerSkipPass(Pass):
     skip: tuple[int, ...] = ()
 
     def run(self, op: ir.Operation, context: PassContext) -> None:
-        main = _main(op)
+        main = main_function(op, self.name)
         blocks = find_blocks(main)
         if not blocks:
             raise PassError(f"{self.name}: @main has no attention or FFN sub-block on a residual stream")
@@ -45,40 +44,12 @@ class LayerSkipPass(Pass):
         with main.context, ir.Location.unknown():
             editor = Editor(main)
             if self.skip:
-                for sum_ in _sums(blocks):
+                for sum_ in sums(blocks):
                     if not {part.index for part in sum_}.isdisjoint(self.skip):
                         editor.remove(sum_, frozenset(self.skip))
             else:
-                mask = _add_argument(main, ir.RankedTensorType.get([len(blocks)], ir.IntegerType.get_signless(1)))
-                for sum_ in _sums(blocks):
+                mask = add_argument(main, ir.RankedTensorType.get([len(blocks)], ir.IntegerType.get_signless(1)))
+                for sum_ in sums(blocks):
                     editor.guard(sum_, mask)
             editor.erase_dead()
         context.log.info("%s: %s", self.name, " ".join(f"{b.index}:{b.kind}" for b in blocks))
-
-
-def _main(op: ir.Operation) -> ir.Operation:
-    """@main of a module, or the function itself."""
-    if op.name == "func.func":
-        return op
-    for child in [c.operation for r in op.regions for b in r.blocks for c in b.operations]:
-        if child.name == "func.func" and ir.StringAttr(child.attributes["sym_name"]).value == "main":
-            if child.regions[0].blocks:
-                return child
-    raise PassError("seerc-layer-skip needs a function @main with a body; the module has none")
-
-
-def _sums(blocks: tuple[Block, ...]) -> Iterator[tuple[Block, ...]]:
-    """The sub-blocks in groups that share a sum."""
-    for _, group in groupby(blocks, key=lambda block: block.exit):
-        yield tuple(group)
-
-
-def _add_argument(main: ir.Operation, type_: ir.Type) -> ir.Value:
-    """A new last argument of the function."""
-    kind = ir.FunctionType(ir.TypeAttr(main.attributes["function_type"]).value)
-    added = main.regions[0].blocks[0].add_argument(type_, ir.Location.unknown())
-    main.attributes["function_type"] = ir.TypeAttr.get(ir.FunctionType.get([*kind.inputs, type_], kind.results))
-    if "arg_attrs" in main.attributes:
-        flags = [*ir.ArrayAttr(main.attributes["arg_attrs"]), ir.DictAttr.get({})]
-        main.attributes["arg_attrs"] = ir.ArrayAttr.get(flags)
-    return added

@@ -45,8 +45,8 @@ def find_sums(flow: Dataflow) -> list[Sum]:
 
 
 def _read_sum(flow: Dataflow, vertex: int) -> Sum | None:
-    addends = _addends(flow, vertex)
-    if addends is None or _is_inner(flow, vertex):
+    pair = addends(flow, vertex)
+    if pair is None or _is_inner(flow, vertex):
         return None
     leaves = _leaves(flow, vertex)
     for residual in leaves:
@@ -75,7 +75,7 @@ def _bypasses(flow: Dataflow, entry: ir.Value, path: frozenset[int], last: int) 
     return False
 
 
-def _addends(flow: Dataflow, vertex: int) -> tuple[ir.Value, ir.Value] | None:
+def addends(flow: Dataflow, vertex: int) -> tuple[ir.Value, ir.Value] | None:
     """The two activations of one shape that the op adds, element by element; None if it does anything else."""
     generic = flow.structured(vertex)
     if generic is None or len(generic.inputs) != 2 or len(generic.body) != 2 or not generic.elementwise:
@@ -99,15 +99,15 @@ def _addends(flow: Dataflow, vertex: int) -> tuple[ir.Value, ir.Value] | None:
 def _is_inner(flow: Dataflow, vertex: int) -> bool:
     """Whether the addition only feeds another one, so that it is a part of its sum."""
     users = flow.user_vertices(vertex)
-    return len(users) == 1 and _addends(flow, next(iter(users))) is not None
+    return len(users) == 1 and addends(flow, next(iter(users))) is not None
 
 
 def _leaves(flow: Dataflow, vertex: int) -> tuple[ir.Value, ...]:
     """What a tree of additions adds up."""
     found: list[ir.Value] = []
-    for value in _addends(flow, vertex) or ():
+    for value in addends(flow, vertex) or ():
         source = flow.producer[value]
-        inner = source >= 0 and _addends(flow, source) is not None and _is_inner(flow, source)
+        inner = source >= 0 and addends(flow, source) is not None and _is_inner(flow, source)
         found += _leaves(flow, source) if inner else [value]
     return tuple(found)
 

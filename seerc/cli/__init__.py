@@ -18,7 +18,10 @@ import seerc
 from costmodel.errors import SeercError, suggestion
 from seerc.cli.output import logs
 
-COMMANDS = ("compile", "run", "bench", "opt", "predict", "cost", "zoo", "doctor")
+COMMANDS = (
+    *("compile", "run", "bench", "adapt", "generate"),
+    *("opt", "predict", "cost", "corpus", "lm", "zoo", "doctor"),
+)
 
 
 class _Parser(argparse.ArgumentParser):

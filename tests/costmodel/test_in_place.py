@@ -37,7 +37,7 @@ def test_a_contraction_streams_its_weight():
 def test_memory_bound_kernels_follow_the_bandwidth_of_the_footprint():
     fit = InPlace(read=1.0, alone=1.0, arithmetic=0.0, call_ns=0.0)
     use = KernelUse(predicted_ns=100.0, streamed_bytes=10_000.0, macs=0.0, contraction=True)
-    small, large = (fit.nanoseconds([use], f, lambda n: 200.0 if n < 1e6 else 10.0, TARGET)[0] for f in (1e3, 1e9))
+    small, large = (fit.nanoseconds([use], lambda n: 200.0 if n < 1e6 else 10.0, TARGET, f)[0] for f in (1e3, 1e9))
     assert small == pytest.approx(100.0)  # in cache: as long as alone
     assert large == pytest.approx(1000.0)  # 10,000 bytes at 10 bytes a nanosecond
 
@@ -46,7 +46,7 @@ def test_time_grows_with_the_work():
     fit = read_in_place()
     few, many = (KernelUse(1000.0, 1e6, macs, True) for macs in (1e5, 1e6))
     other = KernelUse(1000.0, 0.0, 0.0, False)
-    times = fit.nanoseconds([few, many, other], 1e9, lambda _: 10.0, TARGET)
+    times = fit.nanoseconds([few, many, other], lambda _: 10.0, TARGET)
     assert times[0] < times[1]
     assert np.all(np.array(times) >= 1000.0 * min(fit.alone, fit.other))
 

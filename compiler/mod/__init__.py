@@ -1,0 +1,1 @@
+"""Adaptive depth in torch: mixture of depths, LayerSkip training, grown models, and the texts and tasks to train on."""

@@ -1,0 +1,143 @@
+"""Builds a corpus: fetch packages, plan, compile in parallel into a journal, then clean and write the shards.
+
+The journal makes a build resumable: a killed one loses the files in hand. Cleaning and writing read the journal in the
+order of the plan, so the shards are the same bytes however often, and in whatever order, files were compiled.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, TimeoutError
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from costmodel.errors import SeercError
+from ir_corpus import worker
+from ir_corpus.finish import Planning, finish
+from ir_corpus.frontends import LEVELS, chosen
+from ir_corpus.frontends.frontend import Frontend
+from ir_corpus.journal import Journal
+from ir_corpus.planning import Task, planned, task_for
+from ir_corpus.sandbox import Limits
+from ir_corpus.sources import resolve
+
+_SPARE_SECONDS = 900.0  # for normalising and cutting, beyond the compilers' own limits
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to build: SOURCES, languages or frontends (empty: all that are here), levels, tiers, processes.
+
+    `limit` takes at most so many files of a language from each source; `benchmark` is a list for the contamination
+    check (`ir_corpus.clean.contamination`). After `minutes` nothing more is compiled, and the corpus is written from
+    what there is; the same build goes on from there.
+    """
+
+    sources: tuple[str, ...]
+    languages: tuple[str, ...] = ()
+    levels: tuple[str, ...] = ("Oz",)
+    licence: str = "permissive"
+    jobs: int = 1
+    limit: int | None = None
+    benchmark: Path | None = None
+    minutes: float | None = None
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a build did: compilations now and before, its wall seconds, and those of all compilers of the corpus."""
+
+    compiled: int
+    resumed: int
+    seconds: float
+    compiler_seconds: float
+
+
+def build(options: Options, folder: Path, progress: Callable[[str], None] = lambda text: None) -> Report:
+    """Build, or go on building, the corpus in `folder`.
+
+    Raises:
+        SeercError: an unknown language or level, a source that cannot be had, a missing compiler that was asked for.
+    """
+    unknown = [level for level in options.levels if level not in LEVELS]
+    if unknown or not options.levels:
+        raise SeercError(f"unknown level {', '.join(unknown) or '(none)'}: known are {', '.join(LEVELS)}")
+    start = time.monotonic()
+    planning = _plan(options, progress)
+    journal = Journal(folder / "work" / "journal.sqlite")
+    try:
+        todo = [task for task in _interleaved(planning.tasks) if task.key not in journal]
+        compiled = _compile(todo, options, journal, progress)
+        progress("cleaning and writing")
+        seconds = finish(planning, journal, folder, options.benchmark)
+    finally:
+        journal.close()
+    wall = time.monotonic() - start
+    return Report(compiled, len(planning.tasks) - len(todo), wall, seconds)
+
+
+def _plan(options: Options, progress: Callable[[str], None]) -> Planning:
+    frontends = chosen(options.languages)
+    planning = Planning(options.levels, options.licence, frontends)
+    for spec in options.sources:
+        progress(f"fetching {spec}")
+        package = resolve(spec)
+        plan = planned(package, frontends, options.licence, options.limit)
+        for file in plan.files:
+            frontend = frontends[file.language]
+            for level in _levels(frontend, options.levels):
+                planning.tasks.append(task_for(package, file, frontend, level, options.licence))
+        planning.add(package, plan.reasons)
+    return planning
+
+
+def _levels(frontend: Frontend, wanted: Sequence[str]) -> tuple[str, ...]:
+    return tuple(level for level in wanted if level in frontend.levels) or tuple(frontend.levels)[-1:]
+
+
+def _interleaved(tasks: Sequence[Task]) -> list[Task]:
+    """The first file of every language and package, then the second ones: a build that is stopped has some of each."""
+    ranks, ranked = dict[tuple[str, str], int](), list[tuple[int, int]]()
+    for index, task in enumerate(tasks):
+        group = (task.file.language, task.package.name)
+        ranks[group] = ranks.get(group, -1) + 1
+        ranked.append((ranks[group], index))
+    return [tasks[index] for _, index in sorted(ranked)]
+
+
+def _compile(tasks: Sequence[Task], options: Options, journal: Journal, progress: Callable[[str], None]) -> int:
+    """Run tasks in a pool whose workers may die; each result is kept as soon as it is there. How many were run."""
+    from pebble import ProcessExpired, ProcessPool
+
+    number = 0
+    with ProcessPool(max_workers=options.jobs, max_tasks=200) as pool:
+        for number, (task, future) in enumerate(_in_flight(pool, tasks, options), 1):
+            try:
+                result = future.result()
+            except TimeoutError:
+                result = worker.failed("timeout in our own code")
+            except (ProcessExpired, MemoryError) as error:
+                result = worker.failed(f"worker died ({type(error).__name__})")
+            journal.add(task.key, result)
+            progress(f"{number} of {len(tasks)} files, {task.file.package}: {task.file.path}")
+    return number
+
+
+def _in_flight(pool: object, tasks: Sequence[Task], options: Options) -> Iterator[tuple[Task, Future[bytes]]]:
+    """Tasks and their futures, in order, with only a few waiting at a time."""
+    from collections import deque
+
+    end = math.inf if options.minutes is None else time.monotonic() + 60 * options.minutes
+    waiting = deque[tuple[Task, Future[bytes]]]()
+    for task in tasks:
+        if time.monotonic() > end:
+            break
+        seconds = options.limits.wall_seconds * len(task.frontend.levels[task.level]) + _SPARE_SECONDS
+        future = pool.schedule(worker.process, args=[task, options.limits], timeout=seconds)  # pyright: ignore
+        waiting.append((task, future))
+        if len(waiting) >= 4 * options.jobs:
+            yield waiting.popleft()
+    yield from waiting

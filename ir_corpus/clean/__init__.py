@@ -1,0 +1,1 @@
+"""What becomes of pairs before they are stored: canonical hashes, duplicates, filters, splits, contamination."""

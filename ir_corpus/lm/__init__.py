@@ -1,0 +1,1 @@
+"""Language models on source paired with compiler IR: tokenizers, mixtures, training, honest evaluation."""

@@ -1,0 +1,62 @@
+"""One row of the corpus: a source text, the IR that came of it, and where both are from."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, fields
+
+from ir_corpus.sources.package import Package, SourceFile
+
+_TOKEN = re.compile(r"[A-Za-z_]\w*|\d+|[^\w\s]")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A file or function pair; hashes are SHA-256 in hex, lines count from 1, `function` is the symbol in the IR."""
+
+    id: str
+    kind: str  # file | function
+    language: str
+    split: str  # train | valid | test
+    package: str
+    version: str
+    archive_sha256: str
+    path: str
+    file_sha256: str
+    licence: str
+    tier: str
+    compiler: str
+    compiler_version: str
+    level: str
+    flags: str
+    function: str
+    name: str
+    first_line: int
+    last_line: int
+    tokens: int  # of source and IR: identifiers, numbers and punctuation marks
+    source_sha256: str
+    ir_sha256: str
+    canonical: str  # the IR without names: equal for functions that differ in names alone
+    source: str
+    ir: str
+    bitcode: bytes = b""
+
+
+FIELDS = tuple(field.name for field in fields(Pair))
+
+
+def digest(text: str | bytes) -> str:
+    """SHA-256 in hex."""
+    return hashlib.sha256(text.encode() if isinstance(text, str) else text).hexdigest()
+
+
+def token_count(text: str) -> int:
+    """Identifiers, numbers and punctuation marks: about what a byte-pair tokenizer trained on IR gives."""
+    return sum(1 for _ in _TOKEN.finditer(text))
+
+
+def identity(package: Package, file: SourceFile, compiler: str, level: str, function: str) -> str:
+    """The id of a row: what it is made from, so that a rerun gives the same one."""
+    parts = (package.name, package.version, package.sha256, file.path, compiler, level, function)
+    return digest("\0".join(parts))[:32]

@@ -1,0 +1,120 @@
+"""Which files of a package are compiled, by which frontend, with which flags: the plan that a build works through."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ir_corpus.clean.filters import source_refused
+from ir_corpus.frontends.frontend import Frontend, places, substituted, version_of
+from ir_corpus.pairs import digest
+from ir_corpus.sources.licences import Licences, tier
+from ir_corpus.sources.package import Package, SourceFile
+from ir_corpus.sources.recipes import RECIPES, Recipe
+
+PIPELINE = 1  # raised when the same input would give other rows: then nothing is taken from an old journal
+_MAX_INCLUDES = 40
+_SKIPPED = frozenset({".git", ".svn", "debian", "__pycache__", "node_modules", ".github"})
+
+
+@dataclass(frozen=True)
+class Task:
+    """One file at one level: what a worker needs, and the key under which its result is kept."""
+
+    package: Package
+    file: SourceFile
+    frontend: Frontend
+    level: str
+    licence: str  # which tiers may be stored: permissive or any
+    key: str
+
+
+def task_for(package: Package, file: SourceFile, frontend: Frontend, level: str, licence: str) -> Task:
+    """A task and its key; equal keys give equal results: source, compiler, flags and versions are in it."""
+    raw = (package.root / file.path).read_bytes()
+    parts = [str(PIPELINE), package.name, package.version, file.path, digest(raw), file.licence, frontend.name]
+    parts += [version_of(frontend.version), level, *file.flags, licence]
+    return Task(package, file, frontend, level, licence, digest("\0".join(parts)))
+
+
+@dataclass(frozen=True)
+class Planned:
+    """The files of a package in order, and how many were left out, by language and reason."""
+
+    files: list[SourceFile]
+    reasons: dict[str, Counter[str]]
+
+
+def planned(package: Package, frontends: Mapping[str, Frontend], licence: str, limit: int | None = None) -> Planned:
+    """Walk a package in the order of its paths.
+
+    Args:
+        package: an extracted package.
+        frontends: language -> frontend.
+        licence: `permissive` leaves out files of other tiers, `any` leaves out none.
+        limit: the most files of one language; what comes after them is not looked at.
+    """
+    licences, files = Licences(package.root, package.declared), list[SourceFile]()
+    reasons: dict[str, Counter[str]] = {}
+    counts = Counter[str]()
+    for given, path, language in _candidates(package, frontends):
+        if limit is not None and counts[language] >= limit:
+            continue
+        raw = (package.root / path).read_bytes()
+        reason = source_refused(raw, language)
+        text = raw.decode("utf-8", errors="replace")
+        stated = "" if reason else licences.of(path, text)
+        if not reason and licence == "permissive" and tier(stated) != "permissive":
+            reason = f"licence: {tier(stated)}"
+        if reason:
+            reasons.setdefault(language, Counter())[reason] += 1
+            continue
+        counts[language] += 1
+        flags = (*given, *frontends[language].rules(text))
+        files.append(SourceFile(package.name, path, language, stated, tier(stated), flags))
+    return Planned(files, reasons)
+
+
+def _candidates(package: Package, frontends: Mapping[str, Frontend]) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    known = RECIPES.get(package.spec.partition("==")[0])
+    seen = set[str]()
+    for recipe in known or (Recipe(""),):
+        wanted = {
+            name: frontend for name, frontend in frontends.items() if not recipe.languages or name in recipe.languages
+        }
+        suffixes = {suffix: name for name, frontend in reversed(wanted.items()) for suffix in frontend.suffixes}
+        includes = () if recipe.flags else _includes(package.root / recipe.folder, package.root)
+        without = re.compile(recipe.without) if recipe.without else None
+        for path in _walk(package.root / recipe.folder, package.root):
+            language = suffixes.get(os.path.splitext(path)[1])
+            if language is None or path in seen or (without and without.search(path)):
+                continue
+            seen.add(path)
+            yield _flags(recipe, frontends[language], includes), path, language
+
+
+def _flags(recipe: Recipe, frontend: Frontend, includes: Sequence[str]) -> tuple[str, ...]:
+    if recipe.flags:
+        return tuple(substituted(flag, places()) for flag in recipe.flags)
+    return tuple(f"{frontend.include_flag}{folder}" for folder in includes) if frontend.include_flag else ()
+
+
+def _walk(folder: Path, root: Path) -> Iterator[str]:
+    """The plain files below a folder, relative to `root`, in the order of their names."""
+    if not folder.is_dir():
+        return
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if entry.is_dir(follow_symlinks=False) and entry.name not in _SKIPPED:
+            yield from _walk(Path(entry.path), root)
+        elif entry.is_file(follow_symlinks=False):
+            yield os.path.relpath(entry.path, root)
+
+
+def _includes(folder: Path, root: Path) -> tuple[str, ...]:
+    """The folders that hold headers, the shallowest first."""
+    found = {os.path.dirname(path) for path in _walk(folder, root) if path.endswith((".h", ".hpp", ".hh", ".inc"))}
+    return tuple(sorted((name or "." for name in found), key=lambda name: (name.count("/"), name))[:_MAX_INCLUDES])

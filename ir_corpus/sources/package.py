@@ -1,0 +1,36 @@
+"""A package of sources on disk, and the file that the rest of the corpus reads from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Package:
+    """An extracted package.
+
+    `spec` is what the user wrote (`pypi:ziglang`), `sha256` the hash of its archive (empty for a folder), `declared`
+    the SPDX expression of its metadata (empty if none), `reasons` what was left out while extracting.
+    """
+
+    spec: str
+    name: str
+    version: str
+    sha256: str
+    root: Path
+    declared: str = ""
+    reasons: Mapping[str, int] = field(default_factory=dict[str, int])
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file to compile; `path` is relative to the package, `flags` come from the package's recipe."""
+
+    package: str
+    path: str
+    language: str
+    licence: str
+    tier: str
+    flags: tuple[str, ...] = ()

@@ -1,0 +1,5 @@
+def twice(x)
+  x + x
+end
+
+puts twice(21)

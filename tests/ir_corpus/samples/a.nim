@@ -1,0 +1,5 @@
+proc sum*(v: seq[int]): int {.exportc.} =
+  for x in v:
+    result += x
+
+echo sum(@[1, 2, 3])

@@ -1,0 +1,4 @@
+int twice (int x) {
+    return 2 * x;
+}
+void main () { stdout.printf ("%d\n", twice (21)); }
