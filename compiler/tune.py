@@ -25,7 +25,7 @@ from compiler.cache import Cache, cache_key
 from compiler.children import compile_pool, outcome
 from compiler.kernels import VERSION
 from compiler.measure import measure_candidate
-from compiler.plan.steps import KernelCall, Step, Steps
+from compiler.plan.steps import IfStep, KernelCall, Step, Steps
 from compiler.target import host_features
 from costmodel import schedules as schedule_texts
 from costmodel.errors import SeercError
@@ -122,11 +122,13 @@ def tune(
 
 
 def runs_of(steps: Iterable[Step], times: int = 1) -> Counter[str]:
-    """How often one run of a program calls each workload."""
+    """How often one run of a program that takes every branch calls each workload."""
     found: Counter[str] = Counter()
     for step in steps:
         if isinstance(step, KernelCall):
             found[step.workload] += times
+        elif isinstance(step, IfStep):
+            found += runs_of(step.then, times)
         else:
             found += runs_of(step.body, times * step.count)
     return found

@@ -27,7 +27,10 @@ def is_cloned(op: ir.Operation) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """One op of a block. `kind` is that of `classify`, or `view`, `cloned`, `nested` (loop or branch), `scalar`, `end`."""
+    """One op of a block.
+
+    `kind` is that of `classify`, or `view`, `cloned`, `nested` (`scf` loop or branch), `scalar`, `end`.
+    """
 
     index: int
     op: ir.Operation

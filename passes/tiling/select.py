@@ -83,8 +83,8 @@ def choose_all(
     """For each workload the schedule with the lowest predicted latency; ties go to the earlier one.
 
     `metrics` (None: all that the model knows) are predicted of the chosen ones. `cost_model` is a
-    costmodel.protocol.CostModel or None for the heuristic. Of larger spaces `most` schedules are looked at. `panels`, if
-    not empty, gives for each workload the width of the panels in which its weight is packed already, None if it is not.
+    costmodel.protocol.CostModel or None for the heuristic. Of larger spaces `most` schedules are looked at.
+    `panels`, if not empty, gives for each workload the width of the panels in which its weight is packed already, else None.
     """
     widths = panels or [None] * len(workloads)
     with same_context():

@@ -4,4 +4,5 @@ def total(n: int) -> int:
         s += i
     return s
 
+
 print(total(10))
