@@ -220,7 +220,7 @@ def _reason(code: int, message: str) -> str:
     )
     if any(words in message for words in out_of_memory):
         return "memory"
-    if "bwrap: execvp" in message:
+    if "bwrap: execvp" in message or "unshare: failed to execute" in message:
         return "compiler missing"
     known = {signal.SIGXCPU: "timeout", signal.SIGXFSZ: "disk", signal.SIGKILL: "timeout"}
     if name in known:

@@ -84,7 +84,7 @@ def choose_all(
 
     `metrics` (None: all that the model knows) are predicted of the chosen ones. `cost_model` is a
     costmodel.protocol.CostModel or None for the heuristic. Of larger spaces `most` schedules are looked at.
-    `panels`, if not empty, gives for each workload the width of the panels in which its weight is packed already, else None.
+    `panels`, if not empty, gives for each workload the width of the panels that its weight is packed in, or None.
     """
     widths = panels or [None] * len(workloads)
     with same_context():

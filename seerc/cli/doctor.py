@@ -27,22 +27,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Report machine, packages, linkers and passes."""
     from compiler.native.link import linkers
+    from ir_corpus.frontends import available
     from passes.registry import installed
 
     machine, packages, passes = _machine(), _packages(), list(installed().names)
     found = {name: command[0] for name, command in linkers().items()}
     problems = _problems(packages, found)
-    data = {"machine": machine, "packages": packages, "linkers": found, "passes": passes, "problems": problems}
+    languages = [
+        {"language": a.language, "compiler": f"{a.name} {a.version}".strip() if a.found else None, "install": a.install}
+        for a in available()
+    ]
+    data = {
+        "machine": machine,
+        "packages": packages,
+        "linkers": found,
+        "passes": passes,
+        "languages": languages,
+        "problems": problems,
+    }
     report(
         args,
         data,
         table(("machine", ""), list(machine.items())),
         "",
         table(("package", "installed", "wanted", "extra"), [tuple(package.values()) for package in packages]),
+        "",
+        table(("corpus language", "compiler", "install"), [_language(line) for line in languages]),
         f"\nlinkers: {', '.join(found) or 'none'}\npasses:  {', '.join(passes)}\n",
         "\n".join(f"problem: {problem}" for problem in problems) or "no problem found",
     )
     return 3 if problems else 0
+
+
+def _language(line: Mapping[str, str | None]) -> tuple[str | None, ...]:
+    """A row: how to install a compiler only where there is none."""
+    compiler, install = line["compiler"], line["install"]
+    return line["language"], compiler or "none", "" if compiler else install or "no package has it"
 
 
 def _machine() -> dict[str, Any]:
