@@ -23,41 +23,16 @@ import torch
 from compiler.adapt.confidence import wilson_low
 from compiler.adapt.continuations import continue_prompts
 from compiler.adapt.costs import Costs, StepCosts
-from compiler.adapt.language_model import load_language_model
 from compiler.adapt.oracle import Oracle
 from compiler.adapt.prompts import BUILT_IN, read_prompts
-from compiler.adapt.rivals import (
-    Searcher,
-    additive_kl,
-    block_influence,
-    clasp,
-    draft_and_verify,
-    hidden_programming,
-    knapspec,
-    random_sets,
-    swift,
-    uniform,
-)
-from compiler.adapt.seer_search import relative_programming, seer
+from compiler.adapt.searches import SEARCHES
 from compiler.adapt.stream import ResidualStream
 from compiler.adapt.study import take
 from compiler.adapt.trials import Trials
+from compiler.decode.source import load_source
 from compiler.zoo.files import cache_folder
 from costmodel.files import write_atomically
 
-SEARCHES: dict[str, Searcher] = {
-    "seer": seer,
-    "swift": swift,
-    "hidden-programming": hidden_programming,
-    "relative-programming": relative_programming,
-    "clasp": clasp,
-    "knapspec": knapspec,
-    "block-influence": block_influence,
-    "uniform": uniform,
-    "draft-and-verify": draft_and_verify,
-    "additive-kl": additive_kl,
-    "random": random_sets,
-}
 FIRST = 8  # the searches that measure little, and the main rival, run for all seeds before the rest
 
 
@@ -93,7 +68,7 @@ def main() -> None:
 
 
 def _run(args: argparse.Namespace) -> None:
-    loaded = load_language_model(args.model)
+    loaded = load_source(args.model)
     texts = continue_prompts(loaded.model, loaded.tokenizer, read_prompts(args.prompts), 64, cache_folder() / "adapt")
     stream = ResidualStream(loaded.model)
     for names in (args.searches[:FIRST], args.searches[FIRST:]):

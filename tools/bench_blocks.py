@@ -26,11 +26,10 @@ from compiler.decode.export import import_step, skippable
 from compiler.decode.source import load_source
 from compiler.decode.step_module import StepShape
 from compiler.driver import CompileOptions, build_program, lower_model
+from compiler.frontend.specs import examples
 from compiler.native.program import Program
 from compiler.profile import time_calls
 from costmodel.files import write_atomically
-
-DTYPES = {"i64": np.int64, "f32": np.float32, "i1": np.bool_}
 
 
 def main() -> None:
@@ -44,6 +43,8 @@ def main() -> None:
         action.add_argument("folder", type=Path)
     for name, default in (("batches", [1]), ("widths", [1, 2, 4, 8]), ("contexts", [512])):
         predict.add_argument(f"--{name}", type=int, nargs="+", default=default)
+    for action in (measure, report):
+        action.add_argument("--threads", type=int, default=1)
     report.add_argument("--json", type=Path, required=True)
     args = parser.parse_args()
     if args.action == "predict":
@@ -51,9 +52,9 @@ def main() -> None:
         predict_all(args.model, args.folder, shapes)
     elif args.action == "measure":
         for path in sorted(args.folder.glob("*/predicted.json")):
-            measure_one(path.parent)
+            measure_one(path.parent, args.threads)
     else:
-        write_report(args.folder, args.json)
+        write_report(args.folder, args.threads, args.json)
 
 
 def predict_all(spec: str, folder: Path, shapes: Sequence[StepShape]) -> None:
@@ -74,29 +75,30 @@ def predict_all(spec: str, folder: Path, shapes: Sequence[StepShape]) -> None:
         print(target, flush=True)
 
 
-def measure_one(folder: Path) -> None:
-    """Nanoseconds of each block and of the whole step, one thread, the cache half full."""
-    if (folder / "measured.json").exists():
+def measure_one(folder: Path, threads: int) -> None:
+    """Nanoseconds of each block and of the whole step, the cache half full."""
+    path = folder / f"measured-{threads}.json"
+    if path.exists():
         return
     record, program = json.loads((folder / "predicted.json").read_text()), Program.load(folder)
-    inputs = [np.full(spec.shape, 1e-3 if spec.dtype == "f32" else 0, DTYPES[spec.dtype]) for spec in program.inputs]
+    inputs = examples(program.inputs)
     inputs[1][:], inputs[-1][:] = record["shape"]["context"] // 2, True
-    outputs = [np.zeros(spec.shape, DTYPES[spec.dtype]) for spec in program.outputs]
+    outputs = examples(program.outputs)
     run, whole = program.bind(inputs, outputs), list[float]()
     for _ in range(15):
         begin = time.perf_counter_ns()
-        run(1)
+        run(threads)
         whole.append(time.perf_counter_ns() - begin)
-    _, calls = time_calls(program, inputs, 1, 1.0)
+    _, calls = time_calls(program, inputs, threads, 1.0)
     costs = step_costs(record["placed"], calls.tolist())
     measured = {"step": float(np.median(whole[3:])), "blocks": costs.blocks, "rest": costs.rest - HOST_NS}
-    write_atomically(folder / "measured.json", json.dumps(measured).encode())
+    write_atomically(path, json.dumps(measured).encode())
     print(folder, f"{measured['step'] / 1e6:.2f} ms", flush=True)
 
 
-def write_report(folder: Path, path: Path) -> None:
+def write_report(folder: Path, threads: int, path: Path) -> None:
     """Errors of blocks, of v(q) and of whole steps, over all shapes that were measured."""
-    rows = [_row(p.parent) for p in sorted(folder.glob("*/measured.json"))]
+    rows = [_row(p) for p in sorted(folder.glob(f"*/measured-{threads}.json"))]
     one = {(r["batch"], r["context"]): r for r in rows if r["width"] == 1}
     for row in rows:
         base = one.get((row["batch"], row["context"]))
@@ -108,6 +110,7 @@ def write_report(folder: Path, path: Path) -> None:
     verify = np.abs([row["v_predicted"] / row["v"] - 1 for row in rows if row.get("v") and row["width"] > 1])
     summary = {
         "model": rows[0].pop("model"),
+        "threads": threads,
         "blocks": len(errors),
         "block_error_median": float(np.median(errors)),
         "block_error_90": float(np.quantile(errors, 0.9)),
@@ -120,8 +123,8 @@ def write_report(folder: Path, path: Path) -> None:
     print(json.dumps({k: v for k, v in summary.items() if k != "shapes"}))
 
 
-def _row(folder: Path) -> dict[str, Any]:
-    record, measured = (json.loads((folder / f"{n}.json").read_text()) for n in ("predicted", "measured"))
+def _row(path: Path) -> dict[str, Any]:
+    record, measured = json.loads((path.parent / "predicted.json").read_text()), json.loads(path.read_text())
     predicted = record["costs"]
     errors = (np.array(predicted["blocks"]) / np.array(measured["blocks"]) - 1).tolist()
     return {

@@ -27,6 +27,7 @@ from compiler.adapt.predict import placed_calls
 from compiler.decode.export import import_step, skippable
 from compiler.decode.step_module import StepShape
 from compiler.driver import CompileOptions, build_program, lower_model
+from compiler.frontend.specs import examples
 from compiler.native.program import Program
 from compiler.profile import time_calls
 from compiler.target import detect_target
@@ -35,7 +36,6 @@ from costmodel.in_place import DEFAULT, InPlace, KernelUse, kernel_use, to_json
 
 EVICTED_BYTES = 400 << 20
 FIRST_BLOCK = 2
-DTYPES = {"i64": np.int64, "f32": np.float32, "i1": np.bool_}
 
 
 def main() -> None:
@@ -107,7 +107,7 @@ def time_one(folder: Path) -> None:
     if (folder / "times.json").exists():
         return
     program = Program.load(folder)
-    inputs = [np.full(spec.shape, 1e-3 if spec.dtype == "f32" else 0, DTYPES[spec.dtype]) for spec in program.inputs]
+    inputs = examples(program.inputs)
     inputs[1][:], inputs[-1][:] = inputs[2].shape[3] // 2, True
     other = np.ones(EVICTED_BYTES // 8)
     _, nanoseconds = time_calls(program, inputs, 1, 1.0, other.sum)

@@ -44,12 +44,14 @@ def continue_prompts(
         cache: folder to keep the result in, by the content of weights, prompts and length; None keeps nothing.
 
     Raises:
-        SeercError: no prompt has a continuation.
+        SeercError: there is no tokenizer, or no prompt has a continuation.
     """
     path = None if cache is None else cache / f"{_digest(model, prompts, length)}.npz"
     if path is not None and path.exists():
         with np.load(path, allow_pickle=False) as arrays:
             return Continuations(*(torch.from_numpy(arrays[name]) for name in ("tokens", "starts", "ends")))
+    if tokenizer is None:
+        raise SeercError("the model has no tokenizer (tokenizer.json): prompts cannot be turned into tokens")
     rows = [
         row
         for first in range(0, len(prompts), BATCH)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,6 @@ import numpy as np
 from compiler.adapt.bandwidth import read_bandwidth
 from compiler.adapt.costs import Costs, StepCosts
 from compiler.decode.export import import_step, skippable
-from compiler.decode.source import load_source
 from compiler.decode.step_module import StepShape
 from compiler.driver import CompileOptions, decide
 from compiler.plan.steps import IfStep, KernelCall, Step, Steps
@@ -79,9 +77,9 @@ def step_costs(blocks: Sequence[int | None], nanoseconds: Sequence[float], sprea
     return StepCosts(tuple(sums[b] for b in range(len(sums))), rest, spread)
 
 
-def predicted_costs(spec: str | Path, batch: int, context: int, say: Callable[[str], None] = lambda _: None) -> Costs:
-    """Costs by width of a model that the user names; widths beside WIDTHS are interpolated, beyond extrapolated."""
-    predictor, model = Predictor.here(say), load_source(str(spec)).model
+def predicted_costs(model: Any, batch: int, context: int, say: Callable[[str], None] = lambda _: None) -> Costs:
+    """Costs by width of a transformers model; widths beside WIDTHS are interpolated, beyond extrapolated."""
+    predictor = Predictor.here(say)
     known: dict[int, StepCosts] = {}
     for width in WIDTHS:
         say(f"predicting steps of width {width}")

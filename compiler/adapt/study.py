@@ -4,43 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from compiler.adapt.continuations import Continuations, continue_prompts
-from compiler.adapt.language_model import load_language_model
 from compiler.adapt.oracle import Oracle
 from compiler.adapt.prompts import split_texts
 from compiler.adapt.stream import ResidualStream
+from compiler.decode.source import Source
 from compiler.zoo.files import cache_folder
 from costmodel.errors import SeercError
 
 
 @dataclass(frozen=True)
 class Study:
-    """What the searches work on; `folder` is the model's."""
+    """What the searches work on."""
 
-    folder: Path
     stream: ResidualStream
     calibration: Oracle
     held_out: Oracle
 
 
 def open_study(
-    spec: str, prompts: Sequence[str], length: int, seed: int = 0, tell: Callable[[str], None] = lambda _: None
+    source: Source, prompts: Sequence[str], length: int, seed: int = 0, tell: Callable[[str], None] = lambda _: None
 ) -> Study:
-    """Load a model, let it continue the prompts (cached), split them at random and record both halves."""
-    tell("loading")
-    loaded = load_language_model(spec)
+    """Let a model continue the prompts (cached), split them at random and record both halves; takes the model over."""
     tell(f"continuing {len(prompts)} prompts")
-    texts = continue_prompts(loaded.model, loaded.tokenizer, prompts, length, cache_folder() / "adapt")
-    stream = ResidualStream(loaded.model)
+    texts = continue_prompts(source.model, source.tokenizer, prompts, length, cache_folder() / "adapt")
+    stream = ResidualStream(source.model)
     chosen, held = split_texts(len(texts.starts), seed)
     if not chosen:
         raise SeercError("the model ends all prompts but one at once: give --calibration prompts that it continues")
     tell("recording the full model")
-    return Study(loaded.folder, stream, Oracle(stream, take(texts, chosen)), Oracle(stream, take(texts, held)))
+    return Study(stream, Oracle(stream, take(texts, chosen)), Oracle(stream, take(texts, held)))
 
 
 def take(texts: Continuations, rows: Sequence[int], longest: int | None = None) -> Continuations:

@@ -18,11 +18,6 @@ def compile_decoder(
     say: Callable[[str], None],
     plan: Mapping[str, Any] | None = None,
 ) -> CompiledDecoder:
-    """All step programs of the model; `plan` is kept with them. The source's model is left as it was."""
-    config = source.model.config
-    attention = config._attn_implementation
-    try:
-        programs = compile_steps(source.model, options, compile_options, say)
-    finally:
-        config._attn_implementation = attention
+    """All step programs of the model; `plan` is kept with them."""
+    programs = compile_steps(source.model, options, compile_options, say)
     return CompiledDecoder(source.name, options, programs, source.tokenizer, source.end_tokens(), plan)

@@ -87,12 +87,8 @@ class Decoder:
         mask = self._steps[1].mask
         return 0 if mask is None else mask.size
 
-    def reset(self) -> None:
-        """Empty all caches."""
-        self.lengths[:] = 0
-
-    def rewind(self, lengths: Array) -> None:
-        """Forget all tokens beyond these lengths."""
+    def rewind(self, lengths: int | Array) -> None:
+        """Forget all tokens beyond these lengths; 0 empties the caches."""
         self.lengths[:] = lengths
 
     def step(self, ids: Array, mask: Array | None = None) -> Array:
@@ -117,15 +113,14 @@ class Decoder:
         step.run(self.threads)
         self._last = step
 
-    def _check_room(self, count: int) -> None:
-        if self.lengths.max() + count > self.context:
+    def _check_room(self, counts: int | Array) -> None:
+        if int((self.lengths + counts).max()) > self.context:
             raise SeercError(f"the cache holds {self.context} tokens and is full: compile with a larger context")
 
     def keep(self, counts: int | Array) -> None:
         """Cache the first `counts` tokens of the last step, for each sequence its own number."""
         step, counts = self._last, np.broadcast_to(counts, self.batch)
-        if int((self.lengths + counts).max()) > self.context:
-            raise SeercError(f"the cache holds {self.context} tokens and is full: compile with a larger context")
+        self._check_room(counts)
         for b, (begin, count) in enumerate(zip(self.lengths.tolist(), counts.tolist(), strict=True)):
             self.keys[:, b, :, :, begin : begin + count] = step.new_keys[:, b, :, :, :count]
             self.values[:, b, :, begin : begin + count] = step.new_values[:, b, :, :count]
@@ -146,7 +141,7 @@ class Decoder:
         longest = max(map(len, prompts))
         if longest > self.context:
             raise SeercError(f"a prompt has {longest} tokens, the cache holds {self.context}: compile a larger context")
-        self.reset()
+        self.rewind(0)
         width = self._prefill.width
         for begin in range(0, longest - 1, width):
             parts = [prompt[begin : min(begin + width, len(prompt) - 1)] for prompt in prompts]

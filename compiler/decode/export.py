@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -54,9 +54,13 @@ class DecoderOptions:
 
 
 def import_step(model: Any, shape: StepShape, name: str) -> ImportedModel:
-    """One step of a transformers model, lowered to linalg."""
-    with torch.no_grad():
-        return import_module(DecodeStep(model, shape), example_inputs(model, shape), name)
+    """One step of a transformers model, lowered to linalg; the model is left as it was."""
+    kept = model.config._attn_implementation
+    try:
+        with torch.no_grad():
+            return import_module(DecodeStep(model, shape), example_inputs(model, shape), name)
+    finally:
+        model.config._attn_implementation = kept
 
 
 def compile_steps(
@@ -75,19 +79,9 @@ def compile_steps(
 
 def skippable(step: ImportedModel) -> ImportedModel:
     """The step with one more input, last: the mask of the sub-blocks to run."""
-    text, mask = _edited(step, LayerSkipPass())
-    return replace(step, text=text, inputs=(*step.inputs, TensorSpec(MASK, mask, "i1")))
-
-
-def without(step: ImportedModel, skip: Sequence[int]) -> ImportedModel:
-    """The step without some sub-blocks."""
-    return replace(step, text=_edited(step, LayerSkipPass(tuple(sorted(skip))))[0]) if skip else step
-
-
-def _edited(step: ImportedModel, edit: LayerSkipPass) -> tuple[str, tuple[int, ...]]:
-    """The module's text after the pass, and the shape of the last argument of @main."""
     with context(), ir.Location.unknown():
         module = ir.Module.parse(step.text)
-        edit.run(module.operation, PassContext())
+        LayerSkipPass().run(module.operation, PassContext())
         main = next(f for f in module.body.operations if ir.StringAttr(f.attributes["sym_name"]).value == "main")
-        return str(module), shape_of(main.regions[0].blocks[0].arguments[-1])
+        mask = TensorSpec(MASK, shape_of(main.regions[0].blocks[0].arguments[-1]), "i1")
+        return replace(step, text=str(module), inputs=(*step.inputs, mask))

@@ -61,18 +61,6 @@ def _read_pointer(text: str) -> Pointer:
     return Pointer(base, int(index or 0), int(offset or 0), int(step or 0))
 
 
-def branches(steps: Sequence[Step], inside: Pointer | None = None) -> Iterator[Pointer | None]:
-    """For every call of `unrolled` the condition of the outermost branch around it."""
-    for step in steps:
-        if isinstance(step, Call):
-            yield inside
-        elif isinstance(step, Branch):
-            yield from branches(step.then, inside or step.condition)
-        else:
-            for _ in range(step.count):
-                yield from branches(step.body, inside)
-
-
 def unrolled(steps: Sequence[Step], index: int = 0) -> Iterator[tuple[Call, int]]:
     """Every call in the order of a run that takes every branch, with the step of its innermost loop."""
     for step in steps:

@@ -53,28 +53,24 @@ def _positive(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Study the model, decide, write and print what was decided."""
+    from compiler.adapt.cost_table import read_costs
+    from compiler.adapt.predict import predicted_costs
     from compiler.adapt.prompts import BUILT_IN, read_prompts
     from compiler.adapt.study import open_study
+    from compiler.decode.source import load_source
 
     prompts = read_prompts(args.calibration or BUILT_IN)
     with progress(f"{args.model}") as tell:
-        study = open_study(args.model, prompts, args.tokens, args.seed, tell)
-        costs = _costs(args, study, tell)
+        tell("loading")
+        source = load_source(args.model)
+        predicted = None if args.costs else predicted_costs(source.model, args.batch, args.context, tell)
+        study = open_study(source, prompts, args.tokens, args.seed, tell)
+        costs = predicted or read_costs(args.costs, study.stream.blocks)
         if args.method == "skip":
             _skip(args, study, costs, tell)
         else:
             _static(args, study, costs, tell)
     return 0
-
-
-def _costs(args: argparse.Namespace, study: Study, tell: Callable[[str], None]) -> Costs:
-    if args.costs is not None:
-        from compiler.adapt.cost_table import read_costs
-
-        return read_costs(args.costs, study.stream.blocks)
-    from compiler.adapt.predict import predicted_costs
-
-    return predicted_costs(study.folder, args.batch, args.context, tell)
 
 
 def _skip(args: argparse.Namespace, study: Study, costs: Costs, tell: Callable[[str], None]) -> None:

@@ -9,19 +9,7 @@ from compiler.adapt.bayesian import BayesianOptimisation, top_subset
 from compiler.adapt.costs import Costs, StepCosts
 from compiler.adapt.hidden_programming import Unit, cosine, program_hidden_states, relative_error
 from compiler.adapt.oracle import Oracle
-from compiler.adapt.rivals import (
-    Searcher,
-    additive_kl,
-    block_influence,
-    clasp,
-    draft_and_verify,
-    hidden_programming,
-    knapspec,
-    random_sets,
-    swift,
-    uniform,
-)
-from compiler.adapt.seer_search import relative_programming, seer
+from compiler.adapt.searches import SEARCHES
 from compiler.adapt.sensitivity import distance, linearise
 from compiler.adapt.stream import ResidualStream
 from compiler.adapt.trials import Trials
@@ -29,11 +17,7 @@ from costmodel.errors import SeercError
 from tests.compiler.adapt.conftest import build, random_texts, silence
 
 NOTHING = frozenset({3, 4, 7, 8})  # what adds nothing in the grown model
-SEARCHES: list[Searcher] = [
-    seer, relative_programming, swift, draft_and_verify, random_sets, additive_kl,
-    hidden_programming, block_influence, uniform, clasp, knapspec,
-]  # fmt: skip
-THOROUGH: list[Searcher] = [seer, relative_programming, additive_kl, hidden_programming, block_influence, knapspec]
+THOROUGH = ("seer", "relative-programming", "additive-kl", "hidden-programming", "block-influence", "knapspec")
 
 
 def costs(attention: float = 1.0) -> Costs:
@@ -41,9 +25,9 @@ def costs(attention: float = 1.0) -> Costs:
 
 
 @pytest.mark.parametrize("search", SEARCHES)
-def test_sizes_accounts_and_seeds(search: Searcher, grown: tuple[Oracle, Oracle]) -> None:
+def test_sizes_accounts_and_seeds(search: str, grown: tuple[Oracle, Oracle]) -> None:
     runs = [Trials(grown[0], 26) for _ in range(2)]
-    first, second = (search(trials, 4, costs(), 7) for trials in runs)
+    first, second = (SEARCHES[search](trials, 4, costs(), 7) for trials in runs)
     assert first == second
     assert len(first) == 4
     assert first <= set(grown[0].stream.choosable)
@@ -51,17 +35,17 @@ def test_sizes_accounts_and_seeds(search: Searcher, grown: tuple[Oracle, Oracle]
 
 
 @pytest.mark.parametrize("search", THOROUGH)
-def test_blocks_that_add_nothing_are_found(search: Searcher, grown: tuple[Oracle, Oracle]) -> None:
-    assert search(Trials(grown[0], 40), 4, costs(), 0) == NOTHING
+def test_blocks_that_add_nothing_are_found(search: str, grown: tuple[Oracle, Oracle]) -> None:
+    assert SEARCHES[search](Trials(grown[0], 40), 4, costs(), 0) == NOTHING
     assert grown[1].measure(NOTHING).acceptance == 1.0
 
 
 def test_whole_layers_and_weights(grown: tuple[Oracle, Oracle]) -> None:
-    layers = clasp(Trials(grown[0], 40), 5, costs(), 0)
+    layers = SEARCHES["clasp"](Trials(grown[0], 40), 5, costs(), 0)
     assert len(layers) == 4
     assert {block ^ 1 for block in layers} == layers
     # an attention three times as dear: with weights 3 and 1 the budgets still hold sets of at most 4 sub-blocks
-    assert len(knapspec(Trials(grown[0], 40), 4, costs(3.0), 0)) == 4
+    assert len(SEARCHES["knapspec"](Trials(grown[0], 40), 4, costs(3.0), 0)) == 4
 
 
 def test_programming_gives_a_set_for_every_budget(grown: tuple[Oracle, Oracle]) -> None:

@@ -116,7 +116,7 @@ def test_what_cannot_be_generated(
 def test_steps_that_the_decoder_lacks(decoder: Decoder) -> None:
     with pytest.raises(SeercError, match="no step of width 2: this decoder has 1, 3"):
         decoder.step(np.zeros((1, 2), np.int64))
-    decoder.reset()
+    decoder.rewind(0)
     with pytest.raises(SeercError, match="run all sub-blocks"):
         decoder.step(np.zeros((1, 3), np.int64), np.zeros(4, np.bool_))
 
