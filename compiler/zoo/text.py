@@ -85,7 +85,11 @@ def smollm2_folder() -> Path:
         plain = model.__class__(model.config.__class__.from_dict(_without_quantisation(model.config.to_dict())))
         plain.load_state_dict(model.state_dict())
         plain.save_pretrained(partial)
-        os.replace(partial, final)
+        try:
+            os.replace(partial, final)
+        except OSError:  # another process was faster
+            if not (final / "config.json").exists():
+                raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return final
