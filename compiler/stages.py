@@ -6,6 +6,7 @@
 | linalg | the imported module: linalg on tensors |
 | regions | after fusion: @main of calls and views, one function a region |
 | scheduled | every candidate: its workload with strides and the chosen schedule |
+| loops | the kernels as emitted: scf and vector on memrefs |
 | llvm | the kernels and seerc_run in the LLVM dialect |
 | asm | the disassembled objects |
 | obj | a folder with an object file for each kernel and seerc_run |
@@ -48,6 +49,7 @@ def emit_stages(stage: str, model: LoadedModel, stages: Stages, output: Path | N
         "linalg": lambda: imported.text,
         "regions": lambda: stages.fused,
         "scheduled": lambda: SPLIT.join(choice.candidate for choice in stages.choices.values()),
+        "loops": lambda: SPLIT.join(_kernels(stages)),
         "llvm": lambda: SPLIT.join(_llvm_modules(imported, stages)),
         "asm": lambda: "\n".join(_assembly(imported, stages)),
     }
@@ -57,6 +59,13 @@ def emit_stages(stage: str, model: LoadedModel, stages: Stages, output: Path | N
         raise SeercError(f"--emit {stage} writes files: say where with -o FOLDER")
     output.mkdir(parents=True, exist_ok=True)
     return _objects(imported, stages, output) if stage == "obj" else _library(imported, stages, output)
+
+
+def _kernels(stages: Stages) -> Iterator[str]:
+    from compiler.emit.candidate import emit_candidate
+
+    for key, choice in stages.choices.items():
+        yield f"// {key}\n{emit_candidate(choice.candidate).module}"
 
 
 def _llvm_modules(model: ImportedModel, stages: Stages) -> Iterator[str]:

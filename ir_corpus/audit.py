@@ -18,7 +18,7 @@ from ir_corpus import llvm
 from ir_corpus.clean import duplicates
 from ir_corpus.clean.canonical import canonical_hash
 from ir_corpus.clean.split import FEW_PACKAGES
-from ir_corpus.pairs import Pair, digest
+from ir_corpus.pairs import Pair, digest, function_key
 from ir_corpus.sources.archives import sha256
 from ir_corpus.sources.licences import tier
 from ir_corpus.store import read_manifest, read_shard, shard_folder
@@ -41,6 +41,7 @@ class _Seen:
     splits: dict[str, str] = field(default_factory=dict[str, str])  # hash of a source, or of a function -> split
     groups: dict[tuple[str, str], set[str]] = field(default_factory=dict[tuple[str, str], set[str]])
     rows: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
+    functions: set[str] = field(default_factory=set[str])
     ids: set[str] = field(default_factory=set[str])
 
 
@@ -93,11 +94,13 @@ def _check_row(pair: Pair, shard: str, manifest: Mapping[str, Any], seen: _Seen)
     if pair.id in seen.ids:
         seen.faults["equal ids", shard] += 1
     seen.ids.add(pair.id)
-    if pair.kind == "function" and pair.canonical in seen.splits:
+    if pair.kind == "function" and function_key(pair) in seen.functions:
         seen.faults["equal functions", shard] += 1
     for key in (pair.source_sha256, *([pair.canonical] if pair.kind == "function" else [])):
         if seen.splits.setdefault(key, pair.split) != pair.split:
             seen.faults["leakage: equal in two splits", shard] += 1
+    if pair.kind == "function":
+        seen.functions.add(function_key(pair))
     seen.groups.setdefault((pair.language, pair.package), set()).add(pair.split)
     seen.rows[pair.kind, pair.language] += 1
 
@@ -113,6 +116,10 @@ def _row_faults(pair: Pair, shard: str, manifest: Mapping[str, Any]) -> Iterator
     yield "no provenance", not (pair.package and pair.path and pair.compiler and pair.compiler_version and pair.level)
     yield "tier does not fit the licence", tier(pair.licence) != pair.tier
     yield "licence not allowed", manifest.get("licence") == "permissive" and tier(pair.licence) != "permissive"
+    yield (
+        "more tokens than allowed",
+        pair.kind == "function" and pair.tokens >= manifest.get("max_tokens", pair.tokens + 1),
+    )
     try:
         printed = llvm.checked(pair.ir)
     except llvm.BadIR as error:

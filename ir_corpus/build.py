@@ -10,16 +10,18 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, TimeoutError
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from costmodel.errors import SeercError
 from ir_corpus import worker
-from ir_corpus.finish import Planning, finish
+from ir_corpus.finish import Planning, Spent, finish
 from ir_corpus.frontends import LEVELS, chosen
 from ir_corpus.frontends.frontend import Frontend
 from ir_corpus.journal import Journal
+from ir_corpus.pairs import digest
 from ir_corpus.planning import Task, planned, task_for
+from ir_corpus.processes import die_with_parent
 from ir_corpus.sandbox import Limits
 from ir_corpus.sources import resolve
 
@@ -30,7 +32,8 @@ _SPARE_SECONDS = 900.0  # for normalising and cutting, beyond the compilers' own
 class Options:
     """What to build: SOURCES, languages or frontends (empty: all that are here), levels, tiers, processes.
 
-    `limit` takes at most so many files of a language from each source; `benchmark` is a list for the contamination
+    `limit` takes at most so many files of a language from each source; function pairs of `max_tokens` or more (source
+    and IR together; at most 8,192) are counted and left out; `benchmark` is a list for the contamination
     check (`ir_corpus.clean.contamination`). After `minutes` nothing more is compiled, and the corpus is written from
     what there is; the same build goes on from there.
     """
@@ -41,6 +44,7 @@ class Options:
     licence: str = "permissive"
     jobs: int = 1
     limit: int | None = None
+    max_tokens: int = 4096
     benchmark: Path | None = None
     minutes: float | None = None
     limits: Limits = field(default_factory=Limits)
@@ -48,12 +52,12 @@ class Options:
 
 @dataclass(frozen=True)
 class Report:
-    """What a build did: compilations now and before, its wall seconds, and those of all compilers of the corpus."""
+    """What a build did: compilations now and before, its wall seconds, and the CPU seconds of all of the corpus."""
 
     compiled: int
     resumed: int
     seconds: float
-    compiler_seconds: float
+    spent: Spent
 
 
 def build(options: Options, folder: Path, progress: Callable[[str], None] = lambda text: None) -> Report:
@@ -72,20 +76,21 @@ def build(options: Options, folder: Path, progress: Callable[[str], None] = lamb
         todo = [task for task in _interleaved(planning.tasks) if task.key not in journal]
         compiled = _compile(todo, options, journal, progress)
         progress("cleaning and writing")
-        seconds = finish(planning, journal, folder, options.benchmark)
+        spent = finish(planning, journal, folder, options.benchmark, options.jobs)
     finally:
         journal.close()
     wall = time.monotonic() - start
-    return Report(compiled, len(planning.tasks) - len(todo), wall, seconds)
+    return Report(compiled, len(planning.tasks) - len(todo), wall, spent)
 
 
 def _plan(options: Options, progress: Callable[[str], None]) -> Planning:
     frontends = chosen(options.languages)
-    planning = Planning(options.levels, options.licence, frontends)
+    planning = Planning(options.levels, options.licence, frontends, options.max_tokens)
     for spec in options.sources:
         progress(f"fetching {spec}")
         package = resolve(spec)
         plan = planned(package, frontends, options.licence, options.limit)
+        package = replace(package, flags=None)  # each task has its own, and each goes to a worker with its package
         for file in plan.files:
             frontend = frontends[file.language]
             for level in _levels(frontend, options.levels):
@@ -99,10 +104,13 @@ def _levels(frontend: Frontend, wanted: Sequence[str]) -> tuple[str, ...]:
 
 
 def _interleaved(tasks: Sequence[Task]) -> list[Task]:
-    """The first file of every language and package, then the second ones: a build that is stopped has some of each."""
+    """One file of every language and package, then another of each: a build that is stopped has some of everything.
+
+    Inside a package the order is that of a hash of the path: what is done so far is a sample of all its folders.
+    """
     ranks, ranked = dict[tuple[str, str], int](), list[tuple[int, int]]()
-    for index, task in enumerate(tasks):
-        group = (task.file.language, task.package.name)
+    for index in sorted(range(len(tasks)), key=lambda index: (digest(tasks[index].file.path), index)):
+        group = (tasks[index].file.language, tasks[index].package.name)
         ranks[group] = ranks.get(group, -1) + 1
         ranked.append((ranks[group], index))
     return [tasks[index] for _, index in sorted(ranked)]
@@ -113,7 +121,7 @@ def _compile(tasks: Sequence[Task], options: Options, journal: Journal, progress
     from pebble import ProcessExpired, ProcessPool
 
     number = 0
-    with ProcessPool(max_workers=options.jobs, max_tasks=200) as pool:
+    with ProcessPool(options.jobs, max_tasks=200, initializer=die_with_parent) as pool:
         for number, (task, future) in enumerate(_in_flight(pool, tasks, options), 1):
             try:
                 result = future.result()

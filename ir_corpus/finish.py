@@ -17,10 +17,12 @@ from ir_corpus.card import card
 from ir_corpus.clean import contamination, duplicates, split
 from ir_corpus.frontends.frontend import Frontend, version_of
 from ir_corpus.journal import Journal
-from ir_corpus.pairs import Pair, digest
+from ir_corpus.pairs import Pair, digest, function_key
 from ir_corpus.planning import PIPELINE, Task
 from ir_corpus.sources.package import Package
 from ir_corpus.store import MANIFEST, ShardWriter
+
+LONG = "function: max tokens"
 
 
 @dataclass
@@ -30,6 +32,7 @@ class Planning:
     levels: tuple[str, ...]
     licence: str
     frontends: Mapping[str, Frontend]
+    max_tokens: int = 4096
     tasks: list[Task] = field(default_factory=list[Task])
     packages: list[Package] = field(default_factory=list[Package])
     reasons: dict[str, Counter[str]] = field(default_factory=dict[str, Counter[str]])
@@ -41,30 +44,42 @@ class Planning:
             self.reasons.setdefault(language, Counter()).update(counts)
 
 
-def finish(planning: Planning, journal: Journal, folder: Path, benchmark: Path | None) -> float:
-    """Write data, manifest and card into `folder`; the wall seconds that the compilers took.
+@dataclass(frozen=True)
+class Spent:
+    """CPU seconds over all compilations of a corpus: of the compilers, and of the pipeline's own workers."""
+
+    compilers: float = 0.0
+    workers: float = 0.0
+
+    def plus(self, result: Mapping[str, Any]) -> Spent:
+        """With those of one compilation."""
+        return Spent(self.compilers + result["seconds"], self.workers + result.get("own_seconds", 0.0))
+
+
+def finish(planning: Planning, journal: Journal, folder: Path, benchmark: Path | None, jobs: int = 1) -> Spent:
+    """Write data, manifest and card into `folder`; near-duplicates are looked for by `jobs` processes.
 
     The shards are written beside the old ones, which then go: a reader sees one corpus or the other.
     """
     reasons = {language: Counter(counts) for language, counts in planning.reasons.items()}
-    kept = _kept(planning, journal, contamination.read(benchmark), reasons)
+    kept = _kept(planning, journal, contamination.read(benchmark), reasons, jobs)
     chosen = _splits(planning, kept)
     new = folder / "work" / "new"
     shutil.rmtree(new, ignore_errors=True)
-    writer, counts, seconds = ShardWriter(new), _Counts(), 0.0
+    writer, counts, spent = ShardWriter(new), _Counts(planning.max_tokens), Spent()
     for task in planning.tasks:
         language, result = reasons.setdefault(task.file.language, Counter()), journal.get(task.key)
         if result is None:
             language["not compiled yet"] += 1
             continue
         language.update(result["reasons"])
-        seconds += result["seconds"]
+        spent = spent.plus(result)
         if _name(task) in kept:
             for pair in _pairs(task, result, chosen, counts, language):
                 writer.add(pair)
     manifest = {**_described(planning), **counts.described(reasons), "shards": writer.close()}
     _replace(new, folder, manifest)
-    return seconds
+    return spent
 
 
 def _results(planning: Planning, journal: Journal) -> Iterator[tuple[Task, dict[str, Any]]]:
@@ -75,7 +90,11 @@ def _results(planning: Planning, journal: Journal) -> Iterator[tuple[Task, dict[
 
 
 def _kept(
-    planning: Planning, journal: Journal, benchmark: contamination.Benchmark, reasons: dict[str, Counter[str]]
+    planning: Planning,
+    journal: Journal,
+    benchmark: contamination.Benchmark,
+    reasons: dict[str, Counter[str]],
+    jobs: int,
 ) -> set[str]:
     """Names of the files that gave rows, are no near-duplicates of earlier ones and hold nothing of a benchmark."""
     fruitful = dict[str, str]()
@@ -92,7 +111,7 @@ def _kept(
             fruitful[name] = task.file.language
             yield name, source
 
-    flags = list(duplicates.kept(texts()))
+    flags = list(duplicates.kept(texts(), jobs))
     kept = {name for name, keep in zip(fruitful, flags, strict=True) if keep}
     for name, language in fruitful.items():
         if name not in kept:
@@ -151,8 +170,9 @@ def _pairs(
 class _Counts:
     """What is stored, counted as it passes, with the hashes by which equal rows are known."""
 
-    def __init__(self) -> None:
-        self._functions = set[bytes]()
+    def __init__(self, max_tokens: int) -> None:
+        self._max_tokens = max_tokens
+        self._functions = set[str]()
         self._split_of: dict[bytes, str] = {}
         self.files: dict[str, set[str]] = {}
         self.rows: dict[str, Counter[str]] = {"file": Counter(), "function": Counter()}
@@ -162,13 +182,18 @@ class _Counts:
 
     def refused(self, pair: Pair) -> str:
         """Why a row must not be stored beside those before it; counts the row if it may."""
-        source, function = bytes.fromhex(pair.source_sha256)[:16], bytes.fromhex(pair.canonical)[:16]
+        source, canonical = bytes.fromhex(pair.source_sha256)[:16], bytes.fromhex(pair.canonical)[:16]
         if self._split_of.setdefault(source, pair.split) != pair.split:
             return "clean: equal source in another split"
         if pair.kind == "function":
+            function = digest(function_key(pair))[:32]
             if function in self._functions:
                 return "clean: equal function"
+            if self._split_of.setdefault(canonical, pair.split) != pair.split:
+                return "clean: equal function in another split"
             self._functions.add(function)
+            if pair.tokens >= self._max_tokens:
+                return LONG
             self.short[pair.language] += pair.tokens < 4096
         else:
             self.files.setdefault(pair.language, set()).add(f"{pair.package}/{pair.path}")
@@ -178,14 +203,21 @@ class _Counts:
         return ""
 
     def described(self, reasons: Mapping[str, Counter[str]]) -> dict[str, Any]:
-        """The counts of the manifest; `pairs` are file pairs, one for each level, `files` their distinct files."""
+        """The counts of the manifest; `pairs` are file pairs, one for each level, `files` their distinct files.
+
+        `functions_within_max_tokens` are the shares of function pairs that the limit of tokens left.
+        """
         functions = self.rows["function"]
+        long = {name: counts[LONG] + counts["function: too long"] for name, counts in reasons.items()}
         return {
             "pairs": dict(sorted(self.rows["file"].items())),
             "files": {language: len(names) for language, names in sorted(self.files.items())},
             "functions": dict(sorted(functions.items())),
             "functions_under_4096_tokens": {
                 name: round(self.short[name] / functions[name], 4) for name in sorted(functions)
+            },
+            "functions_within_max_tokens": {
+                name: round(functions[name] / (functions[name] + long[name]), 4) for name in sorted(functions)
             },
             "licences": dict(sorted(self.licences.items())),
             "splits": {language: dict(sorted(counts.items())) for language, counts in sorted(self.splits.items())},
@@ -215,6 +247,7 @@ def _described(planning: Planning) -> dict[str, Any]:
         "llvm": llvm.version(),
         "levels": list(planning.levels),
         "licence": planning.licence,
+        "max_tokens": planning.max_tokens,
         "compilers": compilers,
         "sources": sources,
     }

@@ -129,9 +129,9 @@ def _haskell_name(symbol: str) -> str:
 
 
 def _together(parts: slicing.ModuleText, symbol: str, language: str) -> list[str]:
-    """The functions that make up one function of the source: GHC cuts one into a chain of continuations."""
+    """The functions that make up one of the source: GHC makes a chain of continuations, OpenMP one of each loop."""
     if language != "haskell":
-        return [symbol]
+        return [symbol, *(name for name in parts.definitions if name.startswith(f"{symbol}..omp_par"))]
     found, queue = {symbol: None}, [symbol]
     while queue:
         body = "\n".join(parts.definitions[queue.pop()])

@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, fields
+from pathlib import PurePosixPath
 
 from ir_corpus.sources.package import Package, SourceFile
 
+STAGES = "mlir-stages"
+"""The language of `zoo:NAME`: texts of one kernel at several stages, which share one IR."""
 _TOKEN = re.compile(r"[A-Za-z_]\w*|\d+|[^\w\s]")
 
 
@@ -43,6 +46,12 @@ class Pair:
     bitcode: bytes = b""
 
 
+def function_key(pair: Pair) -> str:
+    """Equal for functions of which one is enough: equal IR but for names, at the same stage of our own compiler."""
+    stage = PurePosixPath(pair.path).suffix if pair.language == STAGES else ""
+    return pair.canonical + stage
+
+
 FIELDS = tuple(field.name for field in fields(Pair))
 
 
@@ -53,7 +62,7 @@ def digest(text: str | bytes) -> str:
 
 def token_count(text: str) -> int:
     """Identifiers, numbers and punctuation marks: about what a byte-pair tokenizer trained on IR gives."""
-    return sum(1 for _ in _TOKEN.finditer(text))
+    return len(_TOKEN.findall(text))
 
 
 def identity(package: Package, file: SourceFile, compiler: str, level: str, function: str) -> str:

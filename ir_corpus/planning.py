@@ -74,19 +74,27 @@ def planned(package: Package, frontends: Mapping[str, Frontend], licence: str, l
             reasons.setdefault(language, Counter())[reason] += 1
             continue
         counts[language] += 1
-        flags = (*given, *frontends[language].rules(text))
+        flags = given if package.flags is not None else (*given, *frontends[language].rules(text))
         files.append(SourceFile(package.name, path, language, stated, tier(stated), flags))
     return Planned(files, reasons)
 
 
 def _candidates(package: Package, frontends: Mapping[str, Frontend]) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    if package.flags is not None:
+        suffixes = _suffixes(frontends)
+        yield from (
+            (flags, path, suffixes[suffix])
+            for path, flags in package.flags.items()
+            if (suffix := os.path.splitext(path)[1]) in suffixes
+        )
+        return
     known = RECIPES.get(package.spec.partition("==")[0])
     seen = set[str]()
     for recipe in known or (Recipe(""),):
         wanted = {
             name: frontend for name, frontend in frontends.items() if not recipe.languages or name in recipe.languages
         }
-        suffixes = {suffix: name for name, frontend in reversed(wanted.items()) for suffix in frontend.suffixes}
+        suffixes = _suffixes(wanted)
         includes = () if recipe.flags else _includes(package.root / recipe.folder, package.root)
         without = re.compile(recipe.without) if recipe.without else None
         for path in _walk(package.root / recipe.folder, package.root):
@@ -95,6 +103,11 @@ def _candidates(package: Package, frontends: Mapping[str, Frontend]) -> Iterator
                 continue
             seen.add(path)
             yield _flags(recipe, frontends[language], includes), path, language
+
+
+def _suffixes(frontends: Mapping[str, Frontend]) -> dict[str, str]:
+    """Suffix -> language; the first language of the table that has it."""
+    return {suffix: name for name in reversed(list(frontends)) for suffix in frontends[name].suffixes}
 
 
 def _flags(recipe: Recipe, frontend: Frontend, includes: Sequence[str]) -> tuple[str, ...]:
@@ -115,6 +128,7 @@ def _walk(folder: Path, root: Path) -> Iterator[str]:
 
 
 def _includes(folder: Path, root: Path) -> tuple[str, ...]:
-    """The folders that hold headers, the shallowest first."""
+    """The root, the folders that hold headers and those above them (`include/NAME/x.h`), the shallowest first."""
     found = {os.path.dirname(path) for path in _walk(folder, root) if path.endswith((".h", ".hpp", ".hh", ".inc"))}
-    return tuple(sorted((name or "." for name in found), key=lambda name: (name.count("/"), name))[:_MAX_INCLUDES])
+    names = {name or "." for name in found | {os.path.dirname(name) for name in found} | {""}}
+    return tuple(sorted(names, key=lambda name: (name.count("/"), name))[:_MAX_INCLUDES])

@@ -21,6 +21,7 @@ from pathlib import Path
 
 _POLL_SECONDS = 0.25
 _MESSAGE_BYTES = 2_000
+_TIMED = '"$@"; code=$?; times > "$0/.times"; exit $code'
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ class Outcome:
     """How a child ended.
 
     `reason` is empty on success, else one of `timeout`, `memory`, `disk`, `processes`, `crash` (a signal), `rejected`
-    (an exit code other than 0), `compiler missing`. `message` is the end of its stderr; `seconds` is wall time.
+    (an exit code other than 0), `compiler missing`. `message` is the end of its stderr; `seconds` is the CPU time of
+    its processes, which a busy machine does not lengthen, or the wall time of a child that was killed.
     """
 
     reason: str
@@ -88,12 +90,12 @@ def isolation() -> str:
 
 def run(argv: Sequence[str], place: Place, limits: Limits) -> Outcome:
     """Run one program in `place` until it ends or breaks a limit; every process that it started is gone afterwards."""
-    start = time.monotonic()
-    log = place.work / ".stderr"
+    start, log, report = time.monotonic(), place.work / ".stderr", place.work / ".times"
+    report.unlink(missing_ok=True)
     with log.open("wb") as errors:
         try:
             child = subprocess.Popen(
-                [*_limited(limits), *_isolated(place), *argv],
+                [*_limited(limits), *_isolated(place), "bash", "-c", _TIMED, str(place.inner_work), *argv],
                 cwd=place.tree if place.in_tree else place.work,
                 env=_environment(place),
                 stdin=subprocess.DEVNULL,
@@ -105,9 +107,18 @@ def run(argv: Sequence[str], place: Place, limits: Limits) -> Outcome:
             return Outcome("compiler missing", str(error), 0.0)
         broken = _watch(child.pid, place.work, limits)
         _kill_group(child.pid)
-        code = child.wait()
-    message = _tail(log)
-    return Outcome(broken or _reason(code, message), message, time.monotonic() - start)
+        code, wall = child.wait(), time.monotonic() - start
+    message, seconds = _tail(log), _cpu_seconds(report)
+    return Outcome(broken or _reason(code, message), message, wall if seconds is None else seconds)
+
+
+def _cpu_seconds(report: Path) -> float | None:
+    """CPU time of the child and what it waited for, from bash's `times`; None where it did not come to that."""
+    try:
+        words = report.read_text(encoding="ascii").split()[2:]
+        return sum(60 * float(minutes) + float(seconds) for minutes, seconds in (w[:-1].split("m") for w in words))
+    except (OSError, ValueError):
+        return None
 
 
 def _limited(limits: Limits) -> list[str]:
@@ -220,7 +231,7 @@ def _reason(code: int, message: str) -> str:
     )
     if any(words in message for words in out_of_memory):
         return "memory"
-    if "bwrap: execvp" in message or "unshare: failed to execute" in message:
+    if code == 127 and message.rstrip().endswith(": command not found"):
         return "compiler missing"
     known = {signal.SIGXCPU: "timeout", signal.SIGXFSZ: "disk", signal.SIGKILL: "timeout"}
     if name in known:

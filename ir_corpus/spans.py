@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-_BRACES = frozenset({"c", "c++", "objective-c", "rust", "d", "zig", "cuda", "opencl", "vala", "mlir", "swift", "go"})
+_BRACES = frozenset(
+    {"c", "c++", "objective-c", "rust", "d", "zig", "cuda", "opencl", "vala", "mlir", "mlir-stages", "swift", "go"}
+)
+_MLIR = frozenset({"mlir", "mlir-stages"})
 _INDENTED = frozenset({"python", "nim", "haskell", "crystal", "mojo"})
 _CODE = re.compile(
     r"//[^\n]*|/\*.*?\*/|/\+.*?\+/|r#+\".*?\"#+|\"(?:\\.|[^\"\\])*\"|`[^`]*`|'(?:\\.[^']{0,8}|[^'\\\n])'|[{}();]|=>",
@@ -26,7 +29,9 @@ def span(lines: Sequence[str], line: int, language: str) -> tuple[int, int] | No
     if not 1 <= line <= len(lines):
         return None
     window = lines[line - 1 : line - 1 + _MAX_LINES]
-    if language in _BRACES:
+    if language in _MLIR and window[0].rstrip().endswith("{"):
+        length = _closed(window)  # a header has brackets of its own: attributes {...} {
+    elif language in _BRACES:
         length = _braces(window)
     elif language in _INDENTED:
         length = _indented(window, language)
@@ -75,6 +80,12 @@ def _braces(window: Sequence[str]) -> int | None:
     return None
 
 
+def _closed(window: Sequence[str]) -> int | None:
+    """Lines until a bracket alone, as deep as the first line."""
+    indent = _indent(window[0])
+    return next((n for n, text in enumerate(window, 1) if text.strip() == "}" and _indent(text) == indent), None)
+
+
 def _indented(window: Sequence[str], language: str) -> int | None:
     """Lines that are deeper than the first one; Haskell's further equations and Crystal's `end` belong to it."""
     first = window[0]
@@ -108,6 +119,7 @@ def line_of(lines: Sequence[str], name: str, language: str) -> int | None:
     word = re.escape(name)
     patterns = {
         "haskell": rf"^{word}(?=\s|$)(?!\s*::)",
+        "mlir-stages": rf"\bfunc\b.*@{word}\(.*\{{$",
         "mlir": rf"\bfunc(?:\.func)?\b.*@\"?{word}\"?\(",
         "vala": rf"\b{word}\s*\([^;]*$",
         "python": rf"^\s*def {word}\(",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from collections import Counter
 from functools import lru_cache
 from pathlib import Path
@@ -21,11 +22,15 @@ from ir_corpus.sources.licences import header_licence, tier
 
 
 def process(task: Task, limits: Limits) -> bytes:
-    """The packed result of a file: `{"reasons", "seconds", "rows", "message"}`; rows lack split and package."""
+    """The packed result of a file: `{"reasons", "seconds", "own_seconds", "rows", "message"}`.
+
+    `seconds` are the compilers' of CPU time, `own_seconds` this process's; rows lack split and package.
+    """
+    start = time.process_time()
     source = (task.package.root / task.file.path).read_bytes().decode("utf-8")
     done = compile_file(task.frontend, task.package.root, task.file.path, task.level, task.file.flags, limits)
     if done.module is None:
-        return failed(done.reason, done.message[-500:], done.seconds)
+        return failed(done.reason, done.message[-500:], done.seconds, time.process_time() - start)
     reasons, rows, ir = Counter({"compiled": 1}), list[dict[str, Any]](), done.module.text
     reason = file_refused(ir)
     if reason:
@@ -33,18 +38,20 @@ def process(task: Task, limits: Limits) -> bytes:
     else:
         rows.append(_file_row(task, source, ir))
     rows += _function_rows(task, done.module, reasons)
-    return packed({"reasons": dict(reasons), "seconds": round(done.seconds, 3), "rows": rows, "message": ""})
+    seconds = {"seconds": round(done.seconds, 3), "own_seconds": round(time.process_time() - start, 3)}
+    return packed({"reasons": dict(reasons), **seconds, "rows": rows, "message": ""})
 
 
-def failed(reason: str, message: str = "", seconds: float = 0.0) -> bytes:
+def failed(reason: str, message: str = "", seconds: float = 0.0, own_seconds: float = 0.0) -> bytes:
     """The packed result of a file that gave no IR, or whose worker died."""
     counted = {f"compile: {reason}": 1}
-    return packed({"reasons": counted, "seconds": round(seconds, 3), "rows": [], "message": message})
+    spent = {"seconds": round(seconds, 3), "own_seconds": round(own_seconds, 3)}
+    return packed({"reasons": counted, **spent, "rows": [], "message": message})
 
 
 def _file_row(task: Task, source: str, ir: str) -> dict[str, Any]:
     lines = source.count("\n") + (not source.endswith("\n"))
-    row = _row(task, "", "", 1, lines, source, ir)
+    row = _row(task, "", "", 1, lines, source, ir, token_count(source) + token_count(ir))
     return {**row, "kind": "file", "path": task.file.path, "bitcode": base64.b64encode(llvm.bitcode(ir)).decode()}
 
 
@@ -52,7 +59,8 @@ def _function_rows(task: Task, module: llvm.Module, reasons: Counter[str]) -> li
     rows, root = list[dict[str, Any]](), task.package.root
     names = task.frontend.names
     for function in function_pairs(module, root, task.file.path, task.file.language, names, reasons):
-        reason = function_refused(function.ir, token_count(function.source) + token_count(function.ir))
+        tokens = token_count(function.source) + token_count(function.ir)
+        reason = function_refused(function.ir, tokens)
         stated = (
             task.file.licence if function.file == task.file.path else _licence(root / function.file, task.file.licence)
         )
@@ -62,16 +70,19 @@ def _function_rows(task: Task, module: llvm.Module, reasons: Counter[str]) -> li
             reasons[reason] += 1
             continue
         reasons["function pairs"] += 1
-        rows.append(_function_row(task, function, stated))
+        rows.append(_function_row(task, function, stated, tokens))
     return rows
 
 
-def _function_row(task: Task, function: FunctionText, stated: str) -> dict[str, Any]:
-    row = _row(task, function.symbol, function.name, function.first, function.last, function.source, function.ir)
+def _function_row(task: Task, function: FunctionText, stated: str, tokens: int) -> dict[str, Any]:
+    place = (function.symbol, function.name, function.first, function.last)
+    row = _row(task, *place, function.source, function.ir, tokens)
     return {**row, "kind": "function", "path": function.file, "licence": stated, "tier": tier(stated), "bitcode": ""}
 
 
-def _row(task: Task, symbol: str, name: str, first: int, last: int, source: str, ir: str) -> dict[str, Any]:
+def _row(
+    task: Task, symbol: str, name: str, first: int, last: int, source: str, ir: str, tokens: int
+) -> dict[str, Any]:
     return {
         "id": identity(task.package, task.file, task.frontend.name, task.level, symbol),
         "licence": task.file.licence,
@@ -81,7 +92,7 @@ def _row(task: Task, symbol: str, name: str, first: int, last: int, source: str,
         "name": name,
         "first_line": first,
         "last_line": last,
-        "tokens": token_count(source) + token_count(ir),
+        "tokens": tokens,
         "source_sha256": digest(source),
         "ir_sha256": digest(ir),
         "canonical": canonical_hash(ir),

@@ -40,6 +40,14 @@ def fortran(source: str) -> tuple[str, ...]:
     return ("-cpp",) if re.search(r"^#\s*(?:if|include|define)", source, re.MULTILINE) else ()
 
 
+def cuda(source: str) -> tuple[str, ...]:
+    """CUDA's keywords as macros, which NVIDIA's headers define, where the file brings no header of its own for them."""
+    if re.search(r'^#\s*include\s+".*cuda.*\.h"|define\s+__(?:device|global)__', source, re.MULTILINE):
+        return ()
+    words = ("device", "global", "host", "shared", "constant", "managed")
+    return (*(f"-D__{word}__=__attribute__(({word}))" for word in words), "-D__forceinline__=inline")
+
+
 def opencl(source: str) -> tuple[str, ...]:
     """OpenCL C 3.0 where generic address spaces or 3.0 macros appear, else 2.0."""
     return ("-cl-std=CL3.0",) if "__opencl_c_" in source else ("-cl-std=CL2.0",)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import ir_corpus.frontends.rules as rules
 from ir_corpus.frontends.frontend import Command, Frontend
+from ir_corpus.pairs import STAGES
 
 LEVELS = ("O0", "O2", "Oz")
 _PATHS = ("-ffile-prefix-map={tree}/=", "-fno-ident")
 _EMIT = ("-gline-tables-only", "-w", "-S", "-emit-llvm", "-ferror-limit=1", "-o", "{ir}")
+_AFTER = "-idirafter"  # a package's own time.h must not hide the system's
 _CLANG_LEVEL = {"O0": ("-O0", "-Xclang", "-disable-O0-optnone"), "O2": ("-O2",), "Oz": ("-Oz",)}
 _ZIG_CACHE = {"ZIG_LOCAL_CACHE_DIR": "{out}/zig", "ZIG_GLOBAL_CACHE_DIR": "{out}/zig"}
 _OPT_LEVEL = {"O0": (), "O2": ("default<O2>",), "Oz": ("default<Oz>",)}
@@ -59,27 +61,27 @@ _GHDL = ("/usr/lib/ghdl/llvm/ghdl1-llvm", "-P/usr/lib/ghdl/llvm/vhdl/ieee/v08/",
 FRONTENDS: tuple[Frontend, ...] = (
     Frontend(
         "clang-22", "c", (".c",), ("clang-22",), _CLANG22, _clang("clang-22"), _LLVM,
-        ("clang-22", "--version"), rules=rules.c, include_flag="-I",
+        ("clang-22", "--version"), rules=rules.c, include_flag=_AFTER,
     ),
     Frontend(
         "zig-cc", "c", (".c",), ("python:ziglang",), "pip install ziglang==0.17.1",
-        _clang(*_ZIG, "cc", "-fno-sanitize=undefined"), _LLVM, (*_ZIG, "version"), rules=rules.c, include_flag="-I",
+        _clang(*_ZIG, "cc", "-fno-sanitize=undefined"), _LLVM, (*_ZIG, "version"), rules=rules.c, include_flag=_AFTER,
         environment=_ZIG_CACHE,
     ),
     Frontend(
         "clang++-22", "c++", (".cpp", ".cc", ".cxx", ".C"), ("clang++-22",), _CLANG22, _clang("clang++-22"), _LLVM,
-        ("clang-22", "--version"), rules=rules.cxx, include_flag="-I",
+        ("clang-22", "--version"), rules=rules.cxx, include_flag=_AFTER,
     ),
     Frontend(
         "zig-c++", "c++", (".cpp", ".cc", ".cxx", ".C"), ("python:ziglang",), "pip install ziglang==0.17.1",
-        _clang(*_ZIG, "c++", "-fno-sanitize=undefined"), _LLVM, (*_ZIG, "version"), rules=rules.cxx, include_flag="-I",
-        environment=_ZIG_CACHE,
+        _clang(*_ZIG, "c++", "-fno-sanitize=undefined"), _LLVM, (*_ZIG, "version"), rules=rules.cxx,
+        include_flag=_AFTER, environment=_ZIG_CACHE,
     ),
     Frontend(
         "clang-22-objc", "objective-c", (".m",), ("clang-22", "/usr/lib/gcc/x86_64-linux-gnu/12/include/objc"),
         "apt install clang-22 gobjc libobjc-12-dev",
         _clang("clang-22", "-fobjc-runtime=gcc", "-I/usr/lib/gcc/x86_64-linux-gnu/12/include"), _LLVM,
-        ("clang-22", "--version"), include_flag="-I",
+        ("clang-22", "--version"), include_flag=_AFTER,
     ),
     Frontend(
         "flang-22", "fortran", (".f", ".f90", ".F90", ".f95", ".f03", ".f08", ".F"), ("flang-22",),
@@ -203,14 +205,14 @@ FRONTENDS: tuple[Frontend, ...] = (
     Frontend(
         "clang-22-opencl", "opencl", (".cl",), ("clang-22",), _CLANG22,
         _clang("clang-22", "-x", "cl", "-target", "spir64", "-Xclang", "-finclude-default-header"), _LLVM,
-        ("clang-22", "--version"), rules=rules.opencl, include_flag="-I",
+        ("clang-22", "--version"), rules=rules.opencl, include_flag=_AFTER,
     ),
     Frontend(
         "clang-22-cuda", "cuda", (".cu",), ("clang-22",), _CLANG22,
         _clang(
             "clang-22", "-x", "cuda", "-nocudainc", "-nocudalib", "--cuda-device-only", "--cuda-gpu-arch=sm_80",
         ),
-        _LLVM, ("clang-22", "--version"), include_flag="-I",
+        _LLVM, ("clang-22", "--version"), rules=rules.cuda, include_flag=_AFTER,
         note="without NVIDIA's headers: files that declare what they use",
     ),
     Frontend(
@@ -224,6 +226,15 @@ FRONTENDS: tuple[Frontend, ...] = (
             "{out}/raw.ll",
         ),
         _LLVM, ("mlir-opt-22", "--version"), names="symbol",
+    ),
+    Frontend(
+        "seerc-stages", STAGES, (".linalg", ".loops", ".llvm"), ("mlir-translate-22", "opt-22"),
+        "apt install mlir-22-tools llvm-22",
+        _with_opt(
+            (("mlir-translate-22", "--mlir-to-llvmir", "{stem}.llvm", "-o", "{out}/raw.ll"),), "{out}/raw.ll",
+        ),
+        "seerc's schedule, then LLVM 22", ("mlir-translate-22", "--version"), names="symbol",
+        note="of zoo:NAME: every stage of a kernel with the LLVM IR of its last",
     ),
     Frontend(
         "mojo", "mojo", (".mojo",), ("mojo",), "pip install mojo-compiler mojo-compiler-mojo-libs",

@@ -1,4 +1,4 @@
-"""Where sources come from: a folder, `pypi:NAME`, `debian:NAME`, `debian-rust:NAME`, `debian-binary:NAME`."""
+"""Where sources come from: a folder, a package of PyPI or Debian, a captured build, a model's stages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from costmodel.errors import SeercError, unknown_name
-from ir_corpus.sources import debian, pypi
+from ir_corpus.sources import captured, debian, pypi, stages
 from ir_corpus.sources.package import Package
 
 _FETCH = {
@@ -14,6 +14,8 @@ _FETCH = {
     "debian": debian.fetch_source,
     "debian-rust": debian.fetch_rust,
     "debian-binary": debian.fetch_binary,
+    "captured": captured.read,
+    "zoo": stages.fetch,
 }
 
 

@@ -22,6 +22,7 @@ class Package:
     root: Path
     declared: str = ""
     reasons: Mapping[str, int] = field(default_factory=dict[str, int])
+    flags: Mapping[str, tuple[str, ...]] | None = None
 
 
 @dataclass(frozen=True)

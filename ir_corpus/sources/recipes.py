@@ -40,6 +40,7 @@ RECIPES: dict[str, tuple[Recipe, ...]] = {
         ),
         Recipe("ziglang/lib/std", ("zig",)),
     ),
+    "debian:boost1.74": (Recipe("libs", ("c++",), ("-I.",)),),
     "debian:lapack": (Recipe("", ("fortran",)),),
     "debian:ldc": (
         Recipe("runtime/phobos/std", ("d",), ("-I=runtime/phobos",)),

@@ -4,9 +4,11 @@ seerc corpus build pypi:ziglang debian:lapack -o build/corpus
 seerc corpus stats build/corpus
 seerc corpus audit build/corpus
 seerc corpus pairs build/corpus --language rust --limit 3
+seerc corpus capture -o build/captured -- make -j2
 
-SOURCE is a folder, pypi:NAME, debian:NAME, debian-rust:NAME or debian-binary:NAME. A build that was stopped goes on
-where it was when the same command runs again. `audit` exits with 3 where it finds something.
+SOURCE is a folder, pypi:NAME, debian:NAME, debian-rust:NAME, debian-binary:NAME, captured:DIR (what `capture` noted),
+zoo:NAME (the stages of a built-in model), or @FILE of such words. A build that was stopped goes on where it was when
+the same command runs again. `audit` exits with 3 where it finds something.
 """
 
 from __future__ import annotations
@@ -17,13 +19,21 @@ import os
 from pathlib import Path
 from typing import Any
 
+from costmodel.errors import SeercError
 from seerc.cli.output import add_json_flag, progress, report, table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One sub-command each for building, counting, checking and reading."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    _add_build(actions.add_parser("build", help="compile sources into a corpus, or go on with one"))
+    capture = actions.add_parser("capture", help="run a build, and note what its compilers are called with")
+    capture.add_argument(
+        "-o", dest="output", type=Path, metavar="DIR", required=True, help="the notes, for captured:DIR"
+    )
+    capture.add_argument("words", nargs="+", metavar="COMMAND", help="the build, after --: -- make -j2")
+    _add_build(
+        actions.add_parser("build", help="compile sources into a corpus, or go on with one", fromfile_prefix_chars="@")
+    )
     stats = actions.add_parser("stats", help="count pairs, functions, reasons and licences")
     stats.add_argument("--plot", type=Path, metavar="FILE", help="draw pairs by language (.svg, .png, .pdf)")
     audit = actions.add_parser("audit", help="check hashes, duplicates, leakage, licences and rows; exits with 3")
@@ -34,12 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pairs.add_argument("--limit", type=int, metavar="N", help="at most so many")
     for action in (stats, audit, pairs):
         action.add_argument("folder", type=Path, metavar="DIR", help="a corpus that `seerc corpus build` wrote")
-    for action in (stats, audit):
+    for action in (capture, stats, audit):
         add_json_flag(action)
 
 
 def _add_build(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("sources", nargs="+", metavar="SOURCE", help="a folder or package")
+    parser.add_argument("sources", nargs="+", metavar="SOURCE", help="a folder, package, or @FILE of them")
     parser.add_argument("-o", dest="output", type=Path, metavar="DIR", required=True, help="the corpus")
     parser.add_argument("--licence", choices=("permissive", "any"), default="permissive", help="default: permissive")
     parser.add_argument(
@@ -48,6 +58,9 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--levels", metavar="LIST", default="Oz", help="of O0, O2, Oz, by comma; default: Oz")
     parser.add_argument("--jobs", type=int, metavar="N", help="worker processes; default: one a CPU")
     parser.add_argument("--limit", type=int, metavar="N", help="at most N files of a language from each source")
+    parser.add_argument(
+        "--max-tokens", type=int, metavar="N", default=4096, help="leave out function pairs of N or more; default: 4096"
+    )
     parser.add_argument("--benchmark", type=Path, metavar="FILE", help="texts or hashes that must not be in the corpus")
     parser.add_argument("--minutes", type=float, metavar="N", help="stop compiling after N minutes; go on another time")
     add_json_flag(parser)
@@ -55,7 +68,17 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Dispatch."""
-    return {"build": _build, "stats": _stats, "audit": _audit, "pairs": _pairs}[args.action](args)
+    return {"capture": _capture, "build": _build, "stats": _stats, "audit": _audit, "pairs": _pairs}[args.action](args)
+
+
+def _capture(args: argparse.Namespace) -> int:
+    from ir_corpus.capture import capture
+
+    code, calls = capture(args.words, args.output)
+    if code:
+        raise SeercError(f"{args.words[0]} failed with exit code {code}; {calls} calls of compilers were noted")
+    report(args, {"calls": calls}, f"{calls} calls of compilers; seerc corpus build captured:{args.output} -o DIR")
+    return 0
 
 
 def _build(args: argparse.Namespace) -> int:
@@ -69,6 +92,7 @@ def _build(args: argparse.Namespace) -> int:
         args.licence,
         args.jobs or len(os.sched_getaffinity(0)),
         args.limit,
+        args.max_tokens,
         args.benchmark,
         args.minutes,
     )
@@ -79,9 +103,14 @@ def _build(args: argparse.Namespace) -> int:
         "compiled": done.compiled,
         "resumed": done.resumed,
         "seconds": round(done.seconds, 1),
+        "compiler_cpu_seconds": round(done.spent.compilers, 1),
+        "worker_cpu_seconds": round(done.spent.workers, 1),
         "sandbox": isolation(),
     }
-    text = f"{done.compiled} compilations now, {done.resumed} from the journal, {done.seconds:.0f} s ({isolation()})"
+    text = (
+        f"{done.compiled} compilations now, {done.resumed} from the journal, {done.seconds:.0f} s ({isolation()}); "
+        f"all of the corpus: {done.spent.compilers:.0f} CPU s of compilers, {done.spent.workers:.0f} of their workers"
+    )
     report(args, {**data, "build": how}, _table(data), text)
     return 0
 
@@ -96,7 +125,8 @@ def _counted(folder: Path) -> dict[str, Any]:
         for reason, count in counts.items():
             reasons[reason] = reasons.get(reason, 0) + count
     names = ("pairs", "files", "functions", "functions_under_4096_tokens", "licences", "splits")
-    return {**{name: manifest[name] for name in names}, "reasons": dict(sorted(reasons.items()))}
+    later = {name: manifest.get(name, {}) for name in ("functions_within_max_tokens",)}
+    return {**{name: manifest[name] for name in names}, **later, "reasons": dict(sorted(reasons.items()))}
 
 
 def _table(data: dict[str, Any]) -> Any:

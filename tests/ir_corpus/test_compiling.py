@@ -35,6 +35,7 @@ EXPECTED = {
     "opencl": ("axpy", 1, 4),
     "cuda": ("axpy", 2, 2),
     "mlir": ("twice", 1, 4),
+    "mlir-stages": ("k1a", 3, 11),
     "faust": None,
     "vhdl": None,
 }

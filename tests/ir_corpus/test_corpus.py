@@ -94,6 +94,30 @@ def test_every_loss_is_counted(corpus: Path) -> None:
     assert reasons["clean: equal function"] >= 1
 
 
+def test_long_functions_are_counted_and_left_out(corpus: Path, sources: Path, tmp_path: Path) -> None:
+    tokens = sorted(pair.tokens for pair in read_pairs(corpus, "function"))
+    shutil.copytree(corpus / "work", tmp_path / "work")
+    build(replace(options(sources), max_tokens=tokens[-2]), tmp_path)
+    manifest = read_manifest(tmp_path)
+    assert sorted(pair.tokens for pair in read_pairs(tmp_path, "function")) == tokens[:-2]
+    assert manifest["reasons"]["c"]["function: max tokens"] == 2
+    assert manifest["functions_within_max_tokens"]["c"] == pytest.approx(1 - 2 / len(tokens), abs=1e-4)
+    assert audit(tmp_path) == []
+    (tmp_path / "manifest.json").write_text(json.dumps({**manifest, "max_tokens": tokens[-3]}))
+    assert [finding.check for finding in audit(tmp_path)] == ["more tokens than allowed"]
+
+
+def test_headers_are_found_as_a_package_names_them(tmp_path: Path) -> None:
+    root = tmp_path / "package"
+    for folder in ("include/pkg", "src"):
+        (root / folder).mkdir(parents=True)
+    (root / "include" / "pkg" / "time.h").write_text("#define PKG 7\n")
+    text = "#include <pkg/time.h>\n#include <time.h>\ntime_t later(time_t t) { return t * PKG + 1; }\n"
+    (root / "src" / "a.c").write_text(LICENCE + text)
+    build(Options((str(root),), ("c",)), tmp_path / "corpus")
+    assert [pair.name for pair in read_pairs(tmp_path / "corpus", "function")] == ["later"]
+
+
 def test_splits_keep_folders_together(corpus: Path) -> None:
     splits: dict[str, set[str]] = {}
     for pair in read_pairs(corpus):
@@ -232,11 +256,33 @@ def test_a_truncated_shard_is_found_and_named(corpus: Path, tmp_path: Path) -> N
     assert "missing shard" in {finding.check for finding in audit(copy)}
 
 
-def test_pandas_and_arrow_open_the_shards(corpus: Path) -> None:
+def test_arrow_opens_the_shards(corpus: Path) -> None:
     shards = [shard["path"] for shard in read_manifest(corpus)["shards"]]
     table = pq.read_table(corpus / shards[0])
     assert {"source", "ir", "licence", "split"} <= set(table.column_names)
     assert (corpus / "README.md").read_text().startswith("---\npretty_name")
+
+
+def test_pandas_opens_the_shards(corpus: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    for shard in read_manifest(corpus)["shards"]:
+        frame = pandas.read_parquet(corpus / shard["path"])
+        assert list(frame["ir"]) == [pair.ir for pair in read_shard(corpus / shard["path"])]
+
+
+def test_duckdb_opens_the_shards(corpus: Path) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    found = duckdb.sql(f"SELECT kind, count(*) FROM '{corpus}/data/*/*/*.parquet' GROUP BY kind").fetchall()
+    assert dict(found) == {kind: len(list(read_pairs(corpus, kind))) for kind in ("file", "function")}
+
+
+@pytest.mark.parametrize("kind", ["file", "function"])
+def test_datasets_opens_the_card(kind: str, corpus: Path, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    found = datasets.load_dataset(str(corpus), kind, cache_dir=str(tmp_path))
+    for split, rows in found.items():
+        assert list(rows["id"]) == [pair.id for pair in read_pairs(corpus, kind, split=split)]
+    assert sum(map(len, found.values())) == len(list(read_pairs(corpus, kind)))
 
 
 def test_what_is_no_corpus_is_named(tmp_path: Path) -> None:

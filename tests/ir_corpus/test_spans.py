@@ -26,6 +26,7 @@ CASES = {
         1,
         (1, 4),
     ),
+    "mlir": ("module {\n  func.func @f() attributes {a = {b}} {\n    g {\n    }\n    return\n  }\n}\n", 2, (2, 6)),
     "zig": ("const x = 1;\npub fn f(a: i32) i32 {\n    return switch (a) { else => 1 };\n}\n", 2, (2, 4)),
 }
 

@@ -44,6 +44,11 @@ def test_minhash_agrees_with_exact_jaccard() -> None:
     assert sum(flags[2 * index + 1] for index in far) >= 0.95 * len(far)
 
 
+def test_two_processes_keep_what_one_keeps() -> None:
+    texts = [(str(i), " ".join(f"w{(i // 3) * 40 + k}" for k in range(60))) for i in range(90)]
+    assert list(kept(texts, jobs=2, batch=16)) == list(kept(texts)) == [i % 3 == 0 for i in range(90)]
+
+
 def test_the_first_of_equal_texts_stays() -> None:
     assert list(kept([("a", "x"), ("b", "x"), ("c", "int f(void) { return 1; }")])) == [True, False, True]
 

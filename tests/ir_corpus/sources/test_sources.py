@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from costmodel.errors import SeercError
+from ir_corpus.audit import audit
+from ir_corpus.build import Options, build
 from ir_corpus.sources import resolve
+from ir_corpus.store import read_pairs
 
 
 def test_a_folder_is_a_package(tmp_path: Path) -> None:
@@ -35,3 +40,44 @@ def test_a_wheel_in_the_cache_is_not_fetched_again(tmp_path: Path) -> None:
     assert (package.name, package.version, package.declared, len(package.sha256)) == ("tiny", "1.0", "MIT", 64)
     assert (package.root / "tiny" / "a.py").exists()
     assert resolve("pypi:tiny==1.0", tmp_path) == package
+
+
+def kernel(name: str) -> str:
+    return f"module {{\n  func.func @{name}(%a: i1) {{\n  }}\n}}"
+
+
+ZOO = {
+    "scheduled": f"{kernel('k1f')}\n// -----\n{kernel('k2')}\n",
+    "loops": f"// k1f\n{kernel('k1f')}\n",
+    "llvm": f"{kernel('k1f')}\n// -----\nllvm.func @k1f(!llvm.ptr)\nllvm.func @seerc_run(%a: i1) {{\n}}\n",
+}
+
+
+def test_a_model_of_the_zoo_is_a_package_of_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = list[str]()
+
+    def compiled(argv: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        calls.append(argv[-1])
+        return subprocess.CompletedProcess(argv, 0, ZOO[argv[-1]], "")
+
+    monkeypatch.setattr(subprocess, "run", compiled)
+    package = resolve("zoo:tiny", tmp_path)
+    assert sorted(path.name for path in package.root.iterdir()) == ["k1f.linalg", "k1f.llvm", "k1f.loops", "k2.linalg"]
+    assert (package.name, package.declared) == ("zoo-tiny", "Apache-2.0")
+    assert resolve("zoo:tiny", tmp_path) == package
+    assert calls == ["scheduled", "loops", "llvm"]
+
+
+@pytest.mark.slow
+def test_kernels_of_the_zoo_become_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if shutil.which("mlir-translate-22") is None:
+        pytest.skip("needs mlir-translate-22")
+    monkeypatch.setenv("SEERC_CACHE", str(tmp_path / "cache"))
+    build(Options(("zoo:mlp",), ("mlir-stages",)), tmp_path / "corpus")
+    pairs = list(read_pairs(tmp_path / "corpus", "function"))
+    assert {Path(pair.path).suffix for pair in pairs} == {".linalg", ".loops", ".llvm"}
+    stages = {pair.path.partition(".")[0]: pair for pair in pairs}
+    assert all(pair.ir == stages[pair.path.partition(".")[0]].ir for pair in pairs)
+    assert audit(tmp_path / "corpus") == []
+    with pytest.raises(SeercError, match="zoo:nothing cannot be compiled"):
+        resolve("zoo:nothing", tmp_path)
