@@ -38,9 +38,10 @@ class Decisions:
         return Decisions(fields["fused"], {key: _from_json(made) for key, made in fields["choices"].items()})
 
 
-def decisions_key(text: str, cost_model: str, target: Target, panels: Mapping[str, int]) -> str:
-    """The cache key; `cost_model` is costmodel.protocol.identity of the model, `panels` what the driver was given."""
+def decisions_key(text: str, cost_model: str, target: Target, panels: Mapping[str, int], caution: float = 0.0) -> str:
+    """The cache key; `cost_model` is costmodel.protocol.identity of the model, the others what the driver was given."""
     parts = [cost_model, target.to_json(), text, *([json.dumps(panels, sort_keys=True)] if panels else [])]
+    parts += [f"caution {caution}"] if caution else []
     return cache_key("decisions", VERSION, version("torch-mlir"), *parts)
 
 

@@ -56,12 +56,16 @@ class CompileOptions:
     """Child processes that compile kernels; 0: one a CPU."""
     tune: int = 0
     """Measurements that may be spent on choosing schedules (compiler.tune); 0: predictions alone decide."""
+    caution: float = 0.0
+    """Share of a kernel's predicted latency that leaving the fixed heuristic's schedule must save."""
 
     def __post_init__(self) -> None:
         if self.tune < 0 or (self.tune and self.cost_model == "none"):
             raise SeercError(
                 f"tuning takes a number of measurements and a cost model, got {self.tune} and {self.cost_model}"
             )
+        if not 0 <= self.caution < 1:
+            raise SeercError(f"caution is a share from 0 to below 1, got {self.caution}")
         if self.jobs < 0:
             raise SeercError(f"jobs must be at least 1, or 0 for one a CPU, got {self.jobs}")
 
@@ -126,7 +130,7 @@ def _decide(
     """Fusion, layout and schedules, or those of an earlier compile of the same text."""
     cost = load_cost_model(options.cost_model, target)
     name = identity(options.cost_model)
-    key = decisions_key(model.text, name or "", target, panels)
+    key = decisions_key(model.text, name or "", target, panels, options.caution)
     known = load_decisions(cache, key) if name else None
     decide = CostDecision(cost, target, vector_unit(target)) if cost is not None else None
     fuse_it = (lambda: place(known.fused, model)) if known else (lambda: fuse_and_place(model, decide))
@@ -134,7 +138,7 @@ def _decide(
     _check_memory(model, planned)
     if known and known.choices.keys() == planned.workloads.keys():
         return known, planned
-    choices = clock.time("choose schedules", lambda: choose_schedules(planned, cost, target, panels))
+    choices = clock.time("choose schedules", lambda: choose_schedules(planned, cost, target, panels, options.caution))
     made = Decisions(fused, choices)
     if name and cache is not None:
         cache.put(key, made.to_bytes())
@@ -159,12 +163,17 @@ def place(fused: str, model: ImportedModel) -> tuple[str, Steps]:
 
 
 def choose_schedules(
-    planned: Steps, cost_model: CostModel | None, target: Target, panels: Mapping[str, int] | None = None
+    planned: Steps,
+    cost_model: CostModel | None,
+    target: Target,
+    panels: Mapping[str, int] | None = None,
+    caution: float = 0.0,
 ) -> dict[str, Choice]:
-    """A schedule for every workload; `panels` as in `lower_model`."""
+    """A schedule for every workload; `panels` as in `lower_model`, `caution` as in `CompileOptions`."""
     widths = _panel_widths(planned, panels or {})
     known = [widths.get(key) for key in planned.workloads] if widths else []
-    choices = choose_all(list(planned.workloads.values()), vector_unit(target), cost_model, target, panels=known)
+    texts = list(planned.workloads.values())
+    choices = choose_all(texts, vector_unit(target), cost_model, target, panels=known, caution=caution)
     return dict(zip(planned.workloads, choices, strict=True))
 
 

@@ -87,6 +87,11 @@ class Dataset:
         """What a choice is made for: an index of each row's workload on its target."""
         return np.unique(self.workloads * len(self.targets) + self.machines, return_inverse=True)[1]
 
+    def rows_by_task(self) -> list[NDArray[np.int64]]:
+        """Row indices of each task, in ascending order."""
+        order = np.argsort(self.tasks, kind="stable")
+        return np.split(order, np.flatnonzero(np.diff(self.tasks[order])) + 1)
+
     def candidates(self) -> list[str]:
         """The text of every row: what a cost model reads."""
         return [join_candidate(self.texts[w], s) for w, s in zip(self.workloads, self.schedules, strict=True)]

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.accuracy import accuracy_metrics
+from costmodel.caution import CAUTION, decide
 from costmodel.dataset import Dataset
 from costmodel.learner import Predicted
 from costmodel.ranking import NOISE, rank, ranking_metrics, spread_of
@@ -20,6 +21,7 @@ def score(predicted: Predicted, test: Dataset) -> dict[str, float]:
     return {
         **ranking_metrics(predicted.ranking, test),
         **choice_metrics(chosen, test),
+        **cautious_metrics(predicted, test),
         **accuracy_metrics(predicted, test),
         **risk_metrics(predicted, test),
     }
@@ -49,6 +51,23 @@ def choice_metrics(chosen: NDArray[np.int64], test: Dataset) -> dict[str, float]
         out["speedup_over_heuristic"] = float(np.exp(-np.mean(np.log(ratio))))
         out["worst_slowdown"] = float(ratio.max())
     return out
+
+
+def cautious_metrics(predicted: Predicted, test: Dataset) -> dict[str, float]:
+    """What the comparison with the heuristic becomes when leaving it must promise CAUTION less latency.
+
+    Nothing without predicted latencies.
+    """
+    latency = predicted.values.get("latency_ns")
+    if latency is None:
+        return {}
+    taken: list[int] = []
+    for rows in test.rows_by_task():
+        fixed = np.flatnonzero(test.heuristic[rows])
+        order, promised = predicted.ranking[rows].tolist(), latency[rows].tolist()
+        taken.append(int(rows[decide(order, promised, int(fixed[0]) if len(fixed) else None, CAUTION)]))
+    found = choice_metrics(np.array(taken), test)
+    return {f"cautious_{k}": found[k] for k in ("worse_than_heuristic", "speedup_over_heuristic") if k in found}
 
 
 def risk_metrics(predicted: Predicted, test: Dataset) -> dict[str, float]:

@@ -61,14 +61,8 @@ def tasks_of(data: Dataset, predicted: Predicted) -> list[Task]:
     latency, texts = np.log(data.measured["latency_ns"]), data.schedules
     return [
         Task(latency[r], mean[r], deviation[r], data.matrix[r], schedules([str(t) for t in texts[r]]))
-        for r in rows_by_task(data)
+        for r in data.rows_by_task()
     ]
-
-
-def rows_by_task(data: Dataset) -> list[NDArray[np.int64]]:
-    """Row indices of each workload on each target, tasks in ascending order."""
-    order = np.argsort(data.tasks, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(data.tasks[order])) + 1)
 
 
 def random_search(task: Task, budget: int, generator: np.random.Generator) -> Order:

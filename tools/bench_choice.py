@@ -18,13 +18,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from costmodel.caution import decide
 from costmodel.dataset import Dataset, load_dataset
 from costmodel.facts import KINDS
 from costmodel.files import write_atomically
+from costmodel.learner import Predicted
 from costmodel.ranking import NOISE
 from costmodel.record import read_table
-from costmodel.schedules import Array
-from costmodel.search import predict_held_out, rows_by_task
+from costmodel.search import predict_held_out
 
 OUT = Path(__file__).resolve().parent.parent / "docs" / "results" / "choice.json"
 
@@ -57,17 +58,19 @@ def main() -> None:
     parser.add_argument("--train", type=Path)
     parser.add_argument("--workloads", type=int, default=50, help="drawn at random, the same ones for a seed")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--caution", type=float, default=0.0, help="as of `seerc compile`")
     parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args()
     data = drawn(load_dataset(read_table(args.data)), args.workloads, args.seed)
     train = load_dataset(read_table(args.train)) if args.train is not None else None
-    found = decide(data, predict_held_out(data, args.model, train).ranking)
+    found = decisions(data, predict_held_out(data, args.model, train), args.caution)
     kinds = {kind: summary([d for d in found if d.kind == kind]) for kind in sorted({d.kind for d in found})}
     result = {
         "data": args.data.name,
         "model": Path(args.model).name,
         "train": args.train and args.train.name,
         "target": data.target.name,
+        "caution": args.caution,
         "all": summary(found),
         "kinds": kinds,
         "decisions": [asdict(d) for d in found],
@@ -84,9 +87,15 @@ def drawn(data: Dataset, count: int, seed: int) -> Dataset:
     return data.take(np.isin(data.workloads, order[:count]))
 
 
-def decide(data: Dataset, order: Array) -> list[Decision]:
-    """One decision a task: the row with the smallest `order`."""
-    return [_decision(data, rows, int(rows[np.argmin(order[rows])])) for rows in rows_by_task(data)]
+def decisions(data: Dataset, predicted: Predicted, caution: float) -> list[Decision]:
+    """One decision a task."""
+    found: list[Decision] = []
+    for rows in data.rows_by_task():
+        fixed = np.flatnonzero(data.heuristic[rows])
+        order, latency = (values[rows].tolist() for values in (predicted.ranking, predicted.values["latency_ns"]))
+        chosen = decide(order, latency, int(fixed[0]) if len(fixed) else None, caution)
+        found.append(_decision(data, rows, int(rows[chosen])))
+    return found
 
 
 def _decision(data: Dataset, rows: NDArray[np.int64], chosen: int) -> Decision:

@@ -28,6 +28,7 @@ CHOICE: tuple[Column, ...] = (
     ("kendall_tau", "tau", True, ".3f"),
     ("pair_accuracy", "pairs", True, ".3f"),
     ("worse_than_heuristic", "worse than heuristic", False, ".1%"),
+    ("cautious_worse_than_heuristic", "worse, with caution", False, ".1%"),
     ("speedup_over_heuristic", "speedup", True, ".2f"),
     ("worst_slowdown", "worst slowdown", False, ".1f"),
 )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from costmodel.caution import decide
 from costmodel.protocol import ORDER
 from passes.region.structure import UnsupportedRegion
 from passes.tiling.candidate import Template, read_template, same_context
@@ -79,12 +80,14 @@ def choose_all(
     metrics: Sequence[str] | None = None,
     most: int | None = None,
     panels: Sequence[int | None] = (),
+    caution: float = 0.0,
 ) -> list[Choice]:
     """For each workload the schedule with the lowest predicted latency; ties go to the earlier one.
 
     `metrics` (None: all that the model knows) are predicted of the chosen ones. `cost_model` is a
     costmodel.protocol.CostModel or None for the heuristic. Of larger spaces `most` schedules are looked at.
     `panels`, if not empty, gives for each workload the width of the panels that its weight is packed in, or None.
+    `caution`: the share of the predicted latency that leaving the heuristic's schedule must save (costmodel.caution).
     """
     widths = panels or [None] * len(workloads)
     with same_context():
@@ -94,7 +97,7 @@ def choose_all(
         spaces = [read_space(w, unit) for w in workloads]
         spaces = [s.with_panels(n) if n is not None else s for s, n in zip(spaces, widths, strict=True)]
         some = spaces if most is None else [space.thinned(most) for space in spaces]
-        found = [_fastest(space, cost_model, target, metrics or ("latency_ns",)) for space in some]
+        found = [_fastest(space, cost_model, target, metrics or ("latency_ns",), caution) for space in some]
     ranked = [i for i, choice in enumerate(found) if metrics is None and not choice.reason]
     predictions = cost_model.predict([found[i].candidate for i in ranked], target) if ranked else []
     for i, predicted in zip(ranked, predictions, strict=True):
@@ -125,12 +128,12 @@ def _without_region(template: Template, unit: VectorUnit) -> Schedule:
     return Schedule("transform", vector=unit.lanes, rows=4, pack=False, parallel=False)
 
 
-def _fastest(space: Space, cost_model: Any, target: Any, metrics: Sequence[str]) -> Choice:
+def _fastest(space: Space, cost_model: Any, target: Any, metrics: Sequence[str], caution: float) -> Choice:
     """The choice with its predictions of `metrics`, latency among them."""
     if space.reason:
         return Choice(space.schedules[0], space.template.candidate(space.schedules[0]), reason=space.reason)
     candidates = space.candidates()
     predictions = [dict(p) for p in cost_model.predict(candidates, target, (*metrics, ORDER))]
     order = [p.pop(ORDER, p["latency_ns"]).value for p in predictions]
-    best = min(range(len(candidates)), key=lambda i: (order[i], i))
+    best = decide(order, [p["latency_ns"].value for p in predictions], 0, caution)
     return Choice(space.schedules[best], candidates[best], predictions[best], len(candidates))

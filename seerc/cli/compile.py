@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from compiler.frontend.model import LoadedModel
     from compiler.native.program import Program
 
-STAGES = ("torch", "linalg", "regions", "scheduled", "llvm", "asm", "obj", "so")
+STAGES = ("torch", "linalg", "regions", "scheduled", "loops", "llvm", "asm", "obj", "so")
 BENCH_SECONDS = 1.0
 
 
@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--bucket", action="append", metavar="SHAPES", help="input shapes like ids=1x32,mask=1x32; once a bucket")
     add("--pad", action="append", metavar="NAME=VALUE", help="what fills an input up to its bucket; default: 0")
     add("--cost-model", default="default", metavar="NAME", help="default, none, analytic, a plugin, or a folder")
+    add("--caution", type=float, default=0.0, metavar="X", help="keep the heuristic's schedule unless X is saved (.1)")
     add("--tune", type=int, default=0, metavar="N", help="measure up to N schedules where the cost model is unsure")
     add("--threads", type=int, metavar="N", help="for --verify and --bench; default: OMP_NUM_THREADS or one a CPU")
     add("--jobs", type=int, default=0, metavar="N", help="processes that compile kernels; default: one a CPU")
@@ -90,7 +91,9 @@ def _check(args: argparse.Namespace) -> None:
 def _options(args: argparse.Namespace) -> CompileOptions:
     from compiler.driver import CompileOptions
 
-    return CompileOptions(args.cost_model, cache=not args.no_cache, jobs=args.jobs, tune=args.tune)
+    return CompileOptions(
+        args.cost_model, cache=not args.no_cache, jobs=args.jobs, tune=args.tune, caution=args.caution
+    )
 
 
 def _emit_only(args: argparse.Namespace, model: LoadedModel) -> int:

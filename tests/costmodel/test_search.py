@@ -20,7 +20,6 @@ from costmodel.search import (
     ours,
     predict_held_out,
     random_search,
-    rows_by_task,
     tasks_of,
 )
 
@@ -90,7 +89,7 @@ def test_tasks_of_a_dataset(records):
     guess = data.prior["latency_ns"]
     tasks = tasks_of(data, Predicted({"latency_ns": guess}, {"latency_ns": guess / 2}, {"latency_ns": guess * 2}))
     assert len(tasks) == len(data.hashes)
-    rows = rows_by_task(data)[0]
+    rows = data.rows_by_task()[0]
     np.testing.assert_array_equal(np.exp(tasks[0].mean), np.exp(np.log(guess[rows])))
     assert tasks[0].deviation == pytest.approx(np.log(4) / (2 * 1.6449))
 

@@ -114,6 +114,7 @@ def test_a_program_that_differs_exits_with_3(capsys: pytest.CaptureFixture[str])
         ("linalg", 'seerc.weight = "'),
         ("regions", "seerc.kind"),
         ("scheduled", "seerc.schedule = {"),
+        ("loops", "scf.for"),
         ("llvm", "llvm.func @seerc_run("),
         ("asm", "\nseerc_run:\n"),
     ],
