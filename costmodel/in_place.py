@@ -1,9 +1,9 @@
 """A kernel inside a program: what its latency is there, from what it is predicted to be alone.
 
 A record's latency is measured with operands in the near caches (weights go round a few MiB). In a decoder every weight
-is read once a step, from wherever the whole model's weights fit. Two parts add up: reading the operand that is not in
-cache or the kernel alone, whichever takes longer, and a share of its arithmetic, which the reading does not hide
-completely; plus a constant for a call. Small kernels take a constant factor longer than alone.
+is read once a step, from wherever the whole model's weights fit. A contraction takes what streaming that operand takes
+on this machine (measured by footprint and rows: how well arithmetic hides behind reading differs by machine), or the
+kernel alone if that is longer, and a constant for a call. Other kernels take a constant factor longer than alone.
 """
 
 from __future__ import annotations
@@ -13,26 +13,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-
 from costmodel.errors import SeercError
 from costmodel.facts import facts
-from costmodel.target import Target
 from costmodel.workload import parse_workload
 
 DEFAULT = Path(__file__).parent / "models" / "in_place.json"
-Bandwidth = Callable[[float], float]
-"""Bytes per nanosecond at which a core reads memory of so many bytes again and again."""
+_NARROW = 64
+Bandwidth = Callable[[float, float], float]
+"""Bytes per nanosecond at which a core streams memory of so many bytes, again and again, through products of so many
+rows."""
 
 
 @dataclass(frozen=True)
 class KernelUse:
-    """One call of a kernel: its predicted latency alone, the bytes of the operand it streams, its multiply-adds."""
+    """One call of a kernel: its predicted latency alone, the bytes of the operand it streams."""
 
     predicted_ns: float
     streamed_bytes: float
-    macs: float
     contraction: bool
+    rows: float = 1.0
+    """Rows that every streamed number is multiplied with."""
+    strided: float = 0.0
+    """Length of the rows of an operand that is streamed tile by tile across them (a key/value cache); 0: packed."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,13 @@ class InPlace:
     """Fitted by `tools/in_place.py` on calls timed inside programs."""
 
     read: float = 1.0
-    """Of the time to read the streamed operand at the measured bandwidth."""
+    """Of the time to stream an operand as fast as was measured."""
     alone: float = 1.0
     """Of the predicted latency of a contraction."""
-    arithmetic: float = 0.5
-    """Of the multiply-adds at the measured peak."""
+    cache: float = 1.2
+    """Of the time to stream a cache, in place of `read`, where its rows have _NARROW numbers."""
+    strides: float = 0.25
+    """Power of the rows' length in that: a tile reads a part of each row, and the next row is in another page."""
     call_ns: float = 200.0
     other: float = 1.5
     """Of the predicted latency of all other kernels."""
@@ -53,17 +57,17 @@ class InPlace:
     """Relative error of a block's time that nine of ten blocks of programs left out of the fit stay below."""
 
     def nanoseconds(
-        self, uses: Sequence[KernelUse], bandwidth: Bandwidth, target: Target, footprint: float | None = None
+        self, uses: Sequence[KernelUse], bandwidth: Bandwidth, footprint: float | None = None
     ) -> list[float]:
         """Latency of each call of one run. `footprint`: bytes that a run streams; None: what the calls stream."""
-        alone, streamed, macs = (
-            np.array(v) for v in zip(*((u.predicted_ns, u.streamed_bytes, u.macs) for u in uses), strict=True)
-        )
-        contraction = np.array([u.contraction for u in uses])
-        read = streamed / bandwidth(float(streamed.sum()) if footprint is None else footprint)
-        arithmetic = 2 * macs / target.peak_gflops_core
-        own = np.maximum(self.read * read, self.alone * alone) + self.arithmetic * arithmetic + self.call_ns
-        return np.where(contraction, own, self.other * alone + self.other_call_ns).tolist()
+        around = sum(use.streamed_bytes for use in uses) if footprint is None else footprint
+        return [self._nanoseconds(use, bandwidth(around, use.rows)) for use in uses]
+
+    def _nanoseconds(self, use: KernelUse, bandwidth: float) -> float:
+        if not use.contraction:
+            return self.other * use.predicted_ns + self.other_call_ns
+        slower = self.cache * (use.strided / _NARROW) ** self.strides if use.strided else self.read
+        return max(slower * use.streamed_bytes / bandwidth, self.alone * use.predicted_ns) + self.call_ns
 
 
 def read_in_place(path: Path = DEFAULT) -> InPlace:
@@ -81,5 +85,7 @@ def to_json(fit: InPlace) -> str:
 def kernel_use(workload: str, predicted_ns: float) -> KernelUse:
     """Reads what counts from a workload's text."""
     found = facts(parse_workload(workload))
-    contraction = found.kind == "contraction"
-    return KernelUse(predicted_ns, found.columns_bytes if contraction else 0.0, found.macs, contraction)
+    if found.kind != "contraction":
+        return KernelUse(predicted_ns, 0.0, False)
+    strided = found.columns if found.outer > 1 else 0.0
+    return KernelUse(predicted_ns, found.columns_bytes, True, found.rows, strided)

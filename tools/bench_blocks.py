@@ -14,14 +14,14 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from compiler.adapt.predict import HOST_NS, Predictor, placed_calls, step_costs
+from compiler.adapt.predict import HOST_NS, Predictor, placed_uses, step_costs
 from compiler.decode.export import import_step, skippable
 from compiler.decode.source import load_source
 from compiler.decode.step_module import StepShape
@@ -30,6 +30,8 @@ from compiler.frontend.specs import examples
 from compiler.native.program import Program
 from compiler.profile import time_calls
 from costmodel.files import write_atomically
+
+ROUNDS = 3
 
 
 def main() -> None:
@@ -51,8 +53,7 @@ def main() -> None:
         shapes = [StepShape(b, q, t) for b, q, t in product(args.batches, args.widths, args.contexts)]
         predict_all(args.model, args.folder, shapes)
     elif args.action == "measure":
-        for path in sorted(args.folder.glob("*/predicted.json")):
-            measure_one(path.parent, args.threads)
+        measure_all([path.parent for path in sorted(args.folder.glob("*/predicted.json"))], args.threads)
     else:
         write_report(args.folder, args.threads, args.json)
 
@@ -68,32 +69,49 @@ def predict_all(spec: str, folder: Path, shapes: Sequence[StepShape]) -> None:
         stages = lower_model(step, CompileOptions())
         build_program(step, stages).save(target)
         latencies = {key: choice.predicted["latency_ns"].value for key, choice in stages.choices.items()}
-        blocks = [block for _, block in placed_calls(stages.planned.steps)]
-        costs = predictor.planned_costs(stages.planned, latencies)
-        record = {"model": spec, "shape": asdict(shape), "costs": asdict(costs), "placed": blocks}
+        placed = placed_uses(stages.planned, latencies)
+        record = {
+            "model": spec,
+            "shape": asdict(shape),
+            "costs": predictor.placed_costs(placed).numbers(),
+            "placed": [one.block for one in placed],
+            "uses": [astuple(one.use) for one in placed],
+        }
         write_atomically(target / "predicted.json", json.dumps(record).encode())
         print(target, flush=True)
 
 
-def measure_one(folder: Path, threads: int) -> None:
-    """Nanoseconds of each block and of the whole step, the cache half full."""
-    path = folder / f"measured-{threads}.json"
-    if path.exists():
-        return
-    record, program = json.loads((folder / "predicted.json").read_text()), Program.load(folder)
-    inputs = examples(program.inputs)
-    inputs[1][:], inputs[-1][:] = record["shape"]["context"] // 2, True
-    outputs = examples(program.outputs)
+def measure_all(folders: Sequence[Path], threads: int) -> None:
+    """Nanoseconds of each block and of the whole step of every program, the cache half full; medians of ROUNDS rounds
+    over all of them, as the machine drifts."""
+    name = f"measured-{threads}.json"
+    missing = [folder for folder in folders if not (folder / name).exists()]
+    found = [[measure_once(folder, threads) for folder in missing] for _ in range(ROUNDS)]
+    for folder, rounds in zip(missing, zip(*found, strict=True), strict=True):
+        record = json.loads((folder / "predicted.json").read_text())
+        costs = step_costs(record["placed"], np.median([calls for _, calls in rounds], axis=0).tolist())
+        step = float(np.median([step for step, _ in rounds]))
+        measured = {
+            "step": step,
+            "steps": [step for step, _ in rounds],
+            "blocks": costs.blocks,
+            "rest": costs.rest - HOST_NS,
+        }
+        write_atomically(folder / name, json.dumps(measured).encode())
+        print(folder, f"{step / 1e6:.2f} ms", flush=True)
+
+
+def measure_once(folder: Path, threads: int) -> tuple[float, Any]:
+    """(median of whole steps, nanoseconds of every call)."""
+    program = Program.load(folder)
+    inputs, outputs = examples(program.inputs), examples(program.outputs)
+    inputs[1][:], inputs[-1][:] = inputs[2].shape[3] // 2, True
     run, whole = program.bind(inputs, outputs), list[float]()
     for _ in range(15):
         begin = time.perf_counter_ns()
         run(threads)
         whole.append(time.perf_counter_ns() - begin)
-    _, calls = time_calls(program, inputs, threads, 1.0)
-    costs = step_costs(record["placed"], calls.tolist())
-    measured = {"step": float(np.median(whole[3:])), "blocks": costs.blocks, "rest": costs.rest - HOST_NS}
-    write_atomically(path, json.dumps(measured).encode())
-    print(folder, f"{measured['step'] / 1e6:.2f} ms", flush=True)
+    return float(np.median(whole[3:])), time_calls(program, inputs, threads, 1.0)[1]
 
 
 def write_report(folder: Path, threads: int, path: Path) -> None:

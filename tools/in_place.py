@@ -30,10 +30,11 @@ from compiler.driver import CompileOptions, build_program, lower_model
 from compiler.frontend.specs import examples
 from compiler.native.program import Program
 from compiler.profile import time_calls
-from compiler.target import detect_target
 from costmodel.files import write_atomically
-from costmodel.in_place import DEFAULT, InPlace, KernelUse, kernel_use, to_json
+from costmodel.in_place import DEFAULT, Bandwidth, InPlace, KernelUse, kernel_use, to_json
 
+Timed = tuple[list[KernelUse], list[int | None], list[float]]
+"""The calls of a program, their sub-blocks, their nanoseconds."""
 EVICTED_BYTES = 400 << 20
 FIRST_BLOCK = 2
 
@@ -74,6 +75,7 @@ def compile_one(folder: Path, seed: int) -> None:
         for key, text in stages.planned.workloads.items()
     }
     placed = [(call.workload, block) for call, block in placed_calls(stages.planned.steps)]
+    write_atomically(folder / "workloads.json", json.dumps(stages.planned.workloads).encode())
     record = {"shape": asdict(shape), "uses": {k: astuple(u) for k, u in known.items()}, "placed": placed}
     write_atomically(folder / "uses.json", json.dumps(record).encode())
     print(folder, step.name, shape, flush=True)
@@ -115,7 +117,7 @@ def time_one(folder: Path) -> None:
     print(folder, f"{nanoseconds.sum() / 1e6:.2f} ms", flush=True)
 
 
-def read_one(times: Path) -> tuple[list[KernelUse], list[int | None], list[float]]:
+def read_one(times: Path) -> Timed:
     record = json.loads((times.parent / "uses.json").read_text())
     uses = [KernelUse(*record["uses"][key]) for key, _ in record["placed"]]
     return uses, [block for _, block in record["placed"]], json.loads(times.read_text())
@@ -123,13 +125,13 @@ def read_one(times: Path) -> tuple[list[KernelUse], list[int | None], list[float
 
 def fit_all(paths: Sequence[Path]) -> None:
     """The fit on all programs, its error on programs left out."""
-    programs = [read_one(path) for path in paths]
+    programs, bandwidth = [read_one(path) for path in paths], read_bandwidth()
     errors: list[float] = []
     for fold in range(5):
-        fitted = fit([p for i, p in enumerate(programs) if i % 5 != fold])
-        errors += [e for i, p in enumerate(programs) if i % 5 == fold for e in block_errors(fitted, p)]
+        fitted = fit([p for i, p in enumerate(programs) if i % 5 != fold], bandwidth)
+        errors += [e for i, p in enumerate(programs) if i % 5 == fold for e in block_errors(fitted, p, bandwidth)]
     size = np.abs(errors)
-    found = replace(fit(programs), spread=round(float(np.quantile(size, 0.9)), 3))
+    found = replace(fit(programs, bandwidth), spread=round(float(np.quantile(size, 0.9)), 3))
     write_atomically(DEFAULT, to_json(found).encode())
     print(
         f"{len(programs)} programs, {len(errors)} blocks: median error {np.median(size):.1%}, 90 % {found.spread:.1%}"
@@ -137,12 +139,12 @@ def fit_all(paths: Sequence[Path]) -> None:
     print(found)
 
 
-def fit(programs: Sequence[tuple[list[KernelUse], list[int | None], list[float]]]) -> InPlace:
+def fit(programs: Sequence[Timed], bandwidth: Bandwidth) -> InPlace:
     """Least squares of log times of sub-blocks, robust."""
 
     def residuals(parameters: Any) -> Any:
         model = InPlace(*np.abs(parameters).tolist())
-        return np.concatenate([np.log1p(block_errors(model, program)) for program in programs])
+        return np.concatenate([np.log1p(block_errors(model, program, bandwidth)) for program in programs])
 
     start = astuple(InPlace())[:-1]
     return InPlace(
@@ -150,10 +152,10 @@ def fit(programs: Sequence[tuple[list[KernelUse], list[int | None], list[float]]
     )
 
 
-def block_errors(model: InPlace, program: tuple[list[KernelUse], list[int | None], list[float]]) -> list[float]:
+def block_errors(model: InPlace, program: Timed, bandwidth: Bandwidth) -> list[float]:
     """Predicted over measured, less one, of each sub-block of the second layer."""
-    (uses, blocks, times), bandwidth = program, read_bandwidth()
-    predicted = model.nanoseconds(uses, bandwidth, detect_target(), EVICTED_BYTES)
+    uses, blocks, times = program
+    predicted = model.nanoseconds(uses, bandwidth, EVICTED_BYTES)
     keys = [key for key in dict.fromkeys(blocks) if key is not None and key >= FIRST_BLOCK]
     sums = [
         [sum(t for t, b in zip(source, blocks, strict=True) if b == k) for k in keys] for source in (predicted, times)

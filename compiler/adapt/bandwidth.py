@@ -1,11 +1,15 @@
-"""How fast a core reads weights again and again, by how many bytes they are together: measured once a machine."""
+"""How fast a core streams weights through a contraction, by how many bytes they are together and by rows.
+
+With one row it is the memory's bandwidth; with more the arithmetic hides behind the reading as far as this machine lets
+it. Measured once a machine, on the kernels that the compiler makes.
+"""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Callable
-from pathlib import Path
+from functools import lru_cache
 
 import numpy as np
 
@@ -16,39 +20,55 @@ from compiler.target import detect_target
 from costmodel.files import write_atomically
 from costmodel.in_place import Bandwidth
 
-VERSION = "2"
+VERSION = "3"
 _DEPTH = 1024
 _MEGABYTES = (2, 8, 32, 64, 96, 128, 192, 512)
+"""Footprints with one row."""
+_ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
+_FEW_MEGABYTES = (8, 128)
+"""Footprints with more rows."""
 _RUNS = 15
 
 
 def read_bandwidth(say: Callable[[str], None] = lambda _: None) -> Bandwidth:
-    """Bytes per nanosecond of one thread by footprint in bytes, interpolated between measured ones."""
+    """Bytes per nanosecond of one thread by footprint in bytes and rows, interpolated between measured ones."""
     path = cache_folder() / "bandwidth" / f"{cache_key(VERSION, detect_target().hash)[:16]}.json"
     if not path.exists():
-        say("measuring how fast this machine reads weights")
+        say("measuring how fast this machine streams weights (about a minute, once)")
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps({n << 20: _measure(n << 20) for n in _MEGABYTES}).encode())
-    return _interpolated(path)
+        points = [(n << 20, 1) for n in _MEGABYTES] + [(n << 20, rows) for rows in _ROWS[1:] for n in _FEW_MEGABYTES]
+        write_atomically(path, json.dumps([(*point, _measure(*point)) for point in points]).encode())
+    return interpolated(json.loads(path.read_text()))
 
 
-def _interpolated(path: Path) -> Bandwidth:
-    known = {float(size): float(rate) for size, rate in json.loads(path.read_text()).items()}
-    sizes, rates = np.log(list(known)), list(known.values())
-    return lambda footprint: float(np.interp(np.log(max(footprint, 1.0)), sizes, rates))
+def interpolated(points: list[tuple[int, int, float]]) -> Bandwidth:
+    """Of (bytes, rows, bytes per ns): log-linear along both, over footprints as far as there are some."""
+    curves = {
+        rows: np.array([(np.log(size), np.log(rate)) for size, r, rate in sorted(points) if r == rows])
+        for rows in sorted({rows for _, rows, _ in points})
+    }
+    logs = np.log(list(curves))
+
+    @lru_cache(maxsize=4096)
+    def bandwidth(footprint: float, rows: float) -> float:
+        at = np.log(max(footprint, 1.0))
+        rates = [float(np.interp(at, curve[:, 0], curve[:, 1])) for curve in curves.values()]
+        return float(np.exp(np.interp(np.log(max(rows, 1.0)), logs, rates)))
+
+    return bandwidth
 
 
-def _measure(size: int) -> float:
-    """Of a matrix-vector product whose packed matrix has `size` bytes; lower quartile of several runs."""
+def _measure(size: int, rows: int) -> float:
+    """Of a product of `rows` rows with a packed matrix of `size` bytes; lower quartile of several runs."""
     import torch
 
     with torch.no_grad():
         layer = torch.nn.Linear(_DEPTH, size // (4 * _DEPTH), bias=False)
         layer.weight.fill_(0.5)
-        program = compile_model(from_module(layer, (torch.zeros(1, _DEPTH),), "stream").imported, CompileOptions())
-    vector, seconds = np.ones((1, _DEPTH), np.float32), list[float]()
+        program = compile_model(from_module(layer, (torch.zeros(rows, _DEPTH),), "stream").imported, CompileOptions())
+    vectors, seconds = np.ones((rows, _DEPTH), np.float32), list[float]()
     for _ in range(_RUNS):
         begin = time.perf_counter()
-        program(vector, threads=1)
+        program(vectors, threads=1)
         seconds.append(time.perf_counter() - begin)
     return size / (float(np.quantile(seconds[3:], 0.25)) * 1e9)

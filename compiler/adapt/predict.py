@@ -1,30 +1,42 @@
 """t_b(B, q, T): what every sub-block of a decoder costs in one step, predicted from the text of its kernels.
 
 A step is imported and fused with its sub-blocks behind masks, so that each kernel belongs to one sub-block or to the
-rest; the cost model predicts every kernel, and `costmodel.in_place` what it takes inside the program.
+rest; the cost model predicts every kernel, and `costmodel.in_place` what it takes inside the program. Of a model whose
+layers are all alike, three are enough: the first, the last, and one that stands for all between.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from compiler.adapt.bandwidth import read_bandwidth
 from compiler.adapt.costs import Costs, StepCosts
+from compiler.adapt.layers import decoder_layers
 from compiler.decode.export import import_step, skippable
 from compiler.decode.step_module import StepShape
 from compiler.driver import CompileOptions, decide
 from compiler.plan.steps import IfStep, KernelCall, Step, Steps
-from compiler.target import detect_target
-from costmodel.in_place import Bandwidth, InPlace, kernel_use, read_in_place
+from costmodel.in_place import Bandwidth, InPlace, KernelUse, kernel_use, read_in_place
 
 WIDTHS = (1, 2, 4, 8, 16)
 """Widths that are predicted; others are interpolated."""
 HOST_NS = 30_000.0
 """Of a step outside of its program: binding, sampling, writing the new rows (measured: 20 to 40 us at batch 1)."""
+_MIDDLE = (2, 3)
+"""Sub-blocks of the layer that stands for all between the first and the last."""
+
+
+@dataclass(frozen=True)
+class PlacedUse:
+    """One kernel call of a step and its sub-block; None: of the rest."""
+
+    use: KernelUse
+    block: int | None
 
 
 @dataclass(frozen=True)
@@ -41,16 +53,62 @@ class Predictor:
 
     def step_costs(self, model: Any, shape: StepShape) -> StepCosts:
         """Costs of one step of a transformers model, nothing compiled or run."""
-        made, planned = decide(skippable(import_step(model, shape, "step")), self.options)
+        layers = model.config.num_hidden_layers
+        twin = three_layers(model)
+        made, planned = decide(skippable(import_step(twin or model, shape, "step")), self.options)
         latencies = {key: choice.predicted["latency_ns"].value for key, choice in made.choices.items()}
-        return self.planned_costs(planned, latencies)
+        placed = placed_uses(planned, latencies)
+        return self.placed_costs(repeat_middle(placed, layers) if twin else placed)
 
-    def planned_costs(self, planned: Steps, latencies: dict[str, float]) -> StepCosts:
-        """Costs of a step that is planned; predicted latencies by workload."""
-        uses = {key: kernel_use(text, latencies[key]) for key, text in planned.workloads.items()}
-        placed = list(placed_calls(planned.steps))
-        nanoseconds = self.fit.nanoseconds([uses[call.workload] for call, _ in placed], self.bandwidth, detect_target())
-        return step_costs([block for _, block in placed], nanoseconds, self.fit.spread)
+    def placed_costs(self, placed: Sequence[PlacedUse]) -> StepCosts:
+        """Costs of a step from its calls."""
+        blocks, spread = [one.block for one in placed], self.fit.spread
+        full = step_costs(blocks, self._nanoseconds(placed), spread)
+
+        def again(skipped: frozenset[int]) -> float:
+            left = [one for one in placed if one.block not in skipped]
+            return HOST_NS + sum(self._nanoseconds(left))
+
+        return StepCosts(full.blocks, full.rest, spread, again)
+
+    def _nanoseconds(self, placed: Sequence[PlacedUse]) -> list[float]:
+        return self.fit.nanoseconds([one.use for one in placed], self.bandwidth)
+
+
+def three_layers(model: Any) -> Any:
+    """A model of the same configuration with three layers and weights of no meaning; None if its layers differ."""
+    from transformers import AutoModelForCausalLM
+
+    config = model.config
+    kinds = getattr(config, "layer_types", None) or getattr(config, "attention_layers", None)
+    shapes = {repr(layer) for layer in decoder_layers(model)}
+    if config.num_hidden_layers <= 3 or len(shapes) > 1 or (kinds is not None and len(set(kinds)) > 1):
+        return None
+    small = copy.deepcopy(config)
+    small.num_hidden_layers = 3
+    if getattr(config, "layer_types", None):
+        small.layer_types = config.layer_types[:3]
+    return AutoModelForCausalLM.from_config(small).float().eval()
+
+
+def placed_uses(planned: Steps, latencies: dict[str, float]) -> list[PlacedUse]:
+    """Every call of a run of a planned step; predicted latencies by workload."""
+    uses = {key: kernel_use(text, latencies[key]) for key, text in planned.workloads.items()}
+    return [PlacedUse(uses[call.workload], block) for call, block in placed_calls(planned.steps)]
+
+
+def repeat_middle(placed: Sequence[PlacedUse], layers: int) -> list[PlacedUse]:
+    """The calls of a step of `layers` layers from those of one of three."""
+    first, last = _MIDDLE
+    result: list[PlacedUse] = []
+    for one in placed:
+        if one.block is None or one.block < first:
+            result.append(one)
+        elif one.block > last:
+            result.append(replace(one, block=one.block + 2 * (layers - 3)))
+        else:
+            result += [replace(one, block=one.block + 2 * layer) for layer in range(layers - 2)]
+    return result
 
 
 def placed_calls(steps: Sequence[Step], block: int | None = None) -> Iterator[tuple[KernelCall, int | None]]:

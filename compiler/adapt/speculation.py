@@ -17,12 +17,16 @@ LONGEST_DRAFT = 25
 
 @dataclass(frozen=True)
 class Speculation:
-    """One operating point: draft length K, tokens a round, the nanoseconds of a round and of a plain step."""
+    """One operating point: draft length K, tokens a round, the nanoseconds of a round and of a plain step.
+
+    With `stop_below`, K is the longest draft: a token of lower probability is its round's last.
+    """
 
     draft_length: int
     tokens_per_round: float
     round_ns: float
     step_ns: float
+    stop_below: float | None = None
 
     @property
     def speedup(self) -> float:
@@ -35,6 +39,11 @@ def step_ns(costs: StepCosts, skipped: Collection[int] = ()) -> float:
     return sum(time for block, time in enumerate(costs.blocks) if block not in skipped) + costs.rest
 
 
+def repeated_ns(costs: StepCosts, skipped: Collection[int]) -> float:
+    """Nanoseconds of a step without the skipped sub-blocks, right after another such step."""
+    return step_ns(costs, skipped) if costs.again is None else costs.again(frozenset(skipped))
+
+
 def pessimistic(costs: Costs, skipped: Collection[int]) -> Costs:
     """The least favourable costs within their spread: what is skipped costs less than predicted, what is kept more."""
 
@@ -42,7 +51,8 @@ def pessimistic(costs: Costs, skipped: Collection[int]) -> Costs:
         one = costs(width)
         less, more = 1 - one.spread, 1 + one.spread
         blocks = tuple(time * (less if block in skipped else more) for block, time in enumerate(one.blocks))
-        return StepCosts(blocks, one.rest * more)
+        again = one.again
+        return StepCosts(blocks, one.rest * more, again=again and (lambda left: more * again(left)))
 
     return low
 
@@ -80,9 +90,13 @@ def speculate(
     draft_length: int,
     overhead_ns: float = 0.0,
 ) -> Speculation:
-    """The point of a skip set at one draft length: G = E[N] T1 / (K T_draft + T(K+1) + overhead)."""
+    """The point of a skip set at one draft length: G = E[N] T1 / (K T_draft + T(K+1) + overhead).
+
+    The first draft follows a full step, which has left the caches to the full model's weights.
+    """
     one = costs(1)
-    spent = draft_length * step_ns(one, skipped) + step_ns(costs(draft_length + 1)) + overhead_ns
+    drafts = step_ns(one, skipped) + (draft_length - 1) * repeated_ns(one, skipped)
+    spent = drafts + step_ns(costs(draft_length + 1)) + overhead_ns
     return Speculation(draft_length, expected_tokens(acceptance, draft_length), spent, step_ns(one))
 
 

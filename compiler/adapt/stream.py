@@ -12,13 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from compiler.adapt.attention import AttentionState
+from compiler.adapt.layers import attention_of, block_linears, decoder_layers, ffn_modules
 from costmodel.errors import SeercError
-
-ATTENTIONS = ("self_attn", "attn", "attention")
-FFNS = (("mlp",), ("fc1", "fc2"))
 
 
 @dataclass
@@ -64,10 +62,10 @@ class ResidualStream:
 
     def __init__(self, model: Any) -> None:
         self.model = model.eval()
-        self.layers = _layers(model)
+        self.layers = decoder_layers(model)
         self.parallel = bool(getattr(model.config, "use_parallel_residual", False))
         _refuse_windows(model.config)
-        attentions = [_attention(layer) for layer in self.layers]
+        attentions = [attention_of(layer) for layer in self.layers]
         self.attention = AttentionState()
         self.attention.install(model, attentions)
         self._bypass = _Bypass()
@@ -89,10 +87,9 @@ class ResidualStream:
         """The sub-blocks that may be skipped: all but the first and the last layer's."""
         return tuple(range(2, self.blocks - 2))
 
-    def ffn_weights(self, block: int) -> list[Tensor]:
-        """The matrices of the FFN that is sub-block `block`."""
-        modules = _ffn_modules(self.layers[block // 2])
-        return [weight for module in modules for weight in module.parameters() if weight.dim() == 2]
+    def linears(self, block: int) -> list[Any]:
+        """The modules that multiply by the matrices of a sub-block; an FFN's output matrix is last."""
+        return block_linears(self.layers[block // 2], ffn=block % 2 == 1)
 
     def inputs(self, ids: Tensor, positions: Tensor) -> LayerInputs:
         """Embed token ids [B, R] at the given positions [B, R] and record what the layers are called with."""
@@ -121,6 +118,10 @@ class ResidualStream:
             hidden = self._call(index, hidden, inputs, 2 * index not in skipped, 2 * index + 1 not in skipped)
         return hidden
 
+    def through(self, layer: int, hidden: Tensor, inputs: LayerInputs, ffn: bool = True) -> Tensor:
+        """The stream [B, R, d] behind one layer, or behind its attention alone."""
+        return self._call(layer, hidden, inputs, True, ffn)
+
     def step(self, block: int, hidden: Tensor, entry: Tensor, inputs: LayerInputs) -> Tensor:
         """The stream behind one sub-block; `entry` is the stream before its layer (parallel residuals read that)."""
         layer, ffn = divmod(block, 2)
@@ -148,37 +149,9 @@ class ResidualStream:
         return result[0] if isinstance(result, tuple) else result
 
 
-def _layers(model: Any) -> list[Any]:
-    for module in model.modules():
-        if isinstance(module, nn.ModuleList) and len(module) and all(_child(item, ATTENTIONS) for item in module):
-            return list(module)
-    raise SeercError(
-        f"{type(model).__name__} has no list of layers with an attention ({', '.join(ATTENTIONS)}): "
-        "seerc adapt knows Llama, GPT-2, GPT-NeoX, OPT, Qwen2 and Gemma"
-    )
-
-
-def _child(module: nn.Module, names: tuple[str, ...]) -> nn.Module | None:
-    return next((child for name in names if isinstance(child := getattr(module, name, None), nn.Module)), None)
-
-
-def _attention(layer: nn.Module) -> nn.Module:
-    attention = _child(layer, ATTENTIONS)
-    assert attention is not None  # `_layers` has looked
-    return attention
-
-
-def _ffn_modules(layer: Any) -> list[Any]:
-    for names in FFNS:
-        modules = [getattr(layer, name, None) for name in names]
-        if all(isinstance(module, nn.Module) for module in modules):
-            return modules
-    raise SeercError(f"{type(layer).__name__} has no FFN named mlp, or fc1 and fc2")
-
-
 def _ffn_gates(layer: Any) -> list[_Gate]:
     """The gate of the FFN; a first matrix that stands in the layer itself (OPT) is passed by as well."""
-    *first, last = _ffn_modules(layer)
+    *first, last = ffn_modules(layer)
     return [*(_gate(module, _same) for module in first), _gate(last, torch.zeros_like)]
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from costmodel.errors import SeercError
 from costmodel.in_place import InPlace, KernelUse, kernel_use, read_in_place
-from costmodel.target import Target
 
-TARGET = Target("test", peak_gflops_core=100.0)
 GEMV = """
 func.func private @gemv(%x: tensor<1x64xf32> {seerc.strides = array<i64: 64, 1>},
     %w: tensor<64x256xf32> {seerc.constant, seerc.strides = array<i64: 256, 1>})
@@ -31,24 +28,24 @@ func.func private @gemv(%x: tensor<1x64xf32> {seerc.strides = array<i64: 64, 1>}
 
 def test_a_contraction_streams_its_weight():
     use = kernel_use(f"module {{{GEMV}}}", 500.0)
-    assert use == KernelUse(500.0, 64 * 256 * 4, 64 * 256, True)
+    assert use == KernelUse(500.0, 64 * 256 * 4, True, 1.0)
 
 
 def test_memory_bound_kernels_follow_the_bandwidth_of_the_footprint():
-    fit = InPlace(read=1.0, alone=1.0, arithmetic=0.0, call_ns=0.0)
-    use = KernelUse(predicted_ns=100.0, streamed_bytes=10_000.0, macs=0.0, contraction=True)
-    small, large = (fit.nanoseconds([use], lambda n: 200.0 if n < 1e6 else 10.0, TARGET, f)[0] for f in (1e3, 1e9))
+    fit = InPlace(read=1.0, alone=1.0, call_ns=0.0)
+    use = KernelUse(predicted_ns=100.0, streamed_bytes=10_000.0, contraction=True)
+    small, large = (fit.nanoseconds([use], lambda n, _: 200.0 if n < 1e6 else 10.0, f)[0] for f in (1e3, 1e9))
     assert small == pytest.approx(100.0)  # in cache: as long as alone
     assert large == pytest.approx(1000.0)  # 10,000 bytes at 10 bytes a nanosecond
 
 
-def test_time_grows_with_the_work():
+def test_time_grows_with_the_rows_and_with_what_is_predicted():
     fit = read_in_place()
-    few, many = (KernelUse(1000.0, 1e6, macs, True) for macs in (1e5, 1e6))
-    other = KernelUse(1000.0, 0.0, 0.0, False)
-    times = fit.nanoseconds([few, many, other], lambda _: 10.0, TARGET)
+    few, many = (KernelUse(1000.0, 1e6, True, rows) for rows in (1, 16))
+    other, slow = (KernelUse(predicted, 0.0, False) for predicted in (1000.0, 2000.0))
+    times = fit.nanoseconds([few, many, other, slow], lambda _, rows: 10.0 / rows)
     assert times[0] < times[1]
-    assert np.all(np.array(times) >= 1000.0 * min(fit.alone, fit.other))
+    assert times[2] < times[3]
 
 
 def test_a_damaged_fit_is_refused(tmp_path):
