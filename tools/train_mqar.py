@@ -2,7 +2,7 @@
 
 python tools/train_mqar.py [-o build/adaptive/mqar] [--seeds 3] [--steps N] [--arms dense,mod,...]
 
-Arms, on the same task, steps and seeds:
+Arms, on the same task and seeds; those with routers start from the dense one (compiler/mod/recall.py):
 - dense: the shallowest decoder that solves the task (two layers: one finds each value's key, one looks up);
 - mod: both layers at the plan's capacity, learned routing;
 - random: the same with random routing;
@@ -31,7 +31,7 @@ from safetensors.torch import load_file, save
 from compiler.mod.arank import arank, lowest_rank_layers
 from compiler.mod.depth_decoder import DecoderShape, DepthDecoder
 from compiler.mod.mqar import RecallTask
-from compiler.mod.recall import RecallOptions, test_recall, train_recall
+from compiler.mod.recall import RecallOptions, route_recall, score_recall, train_recall
 from compiler.mod.transformer import BlockShape
 from costmodel.errors import SeercError
 from costmodel.files import write_atomically
@@ -47,6 +47,7 @@ CAPACITIES = {
     "other": (1.0, 0.125),
     "quarter": (0.25, 0.25),
 }
+UNROUTED = ("dense", "shallow")
 ARMS = ("dense", "mod", "random", "shallow", "other", "arank", "quarter")
 
 
@@ -82,28 +83,42 @@ def rows(path: Path) -> list[dict[str, Any]]:
 
 
 def run(arm: str, options: RecallOptions, out: Path) -> dict[str, Any]:
-    """One training: its weights on disk, its numbers returned."""
-    ranks = dense_ranks(options, out) if arm == "arank" else None
+    """One training: its weights on disk, its numbers returned; `train_cpu_s` is without that of the dense model."""
+    dense = None if arm in UNROUTED else trained_dense(options, out)
+    ranks = dense_ranks(dense, options) if dense is not None and arm == "arank" else None
     capacities = placed(ranks) if ranks else CAPACITIES[arm]
     shape = DecoderShape(options.task.vocabulary, options.task.tokens, capacities, BLOCK, arm == "random")
     begin = time.process_time()
-    model = train_recall(shape, options)
+    if dense is None:
+        model, steps = train_recall(shape, options)
+    else:
+        model, steps = route_recall(shape, dense, options), options.settling
     seconds = time.process_time() - begin
     write_atomically(out / f"{arm}-{options.seed}.safetensors", save(dict(model.state_dict())))
-    found = {"capacities": capacities, "block_flops": shape.block_flops(), "train_cpu_s": round(seconds, 1)}
-    return found | ({"aranks": ranks} if ranks else {}) | asdict(test_recall(model, options))
+    found = {
+        "capacities": capacities,
+        "block_flops": shape.block_flops(),
+        "steps": steps,
+        "train_cpu_s": round(seconds, 1),
+    }
+    return found | ({"aranks": ranks} if ranks else {}) | asdict(score_recall(model, options))
 
 
-def dense_ranks(options: RecallOptions, out: Path) -> list[float]:
-    """The ARank of each layer of the dense arm of this seed, on 50 sequences as in the paper."""
+def trained_dense(options: RecallOptions, out: Path) -> DepthDecoder:
+    """The dense arm of this seed."""
     path = out / f"dense-{options.seed}.safetensors"
     if not path.is_file():
-        raise SeercError(f"{path}: missing: the arm `arank` is placed by the arm `dense`; run that first")
+        raise SeercError(f"{path}: missing: arms with routers start from the arm `dense`; run that first")
     model = DepthDecoder(DecoderShape(options.task.vocabulary, options.task.tokens, CAPACITIES["dense"], BLOCK)).eval()
     model.load_state_dict(load_file(path))
+    return model
+
+
+def dense_ranks(dense: DepthDecoder, options: RecallOptions) -> list[float]:
+    """The ARank of each layer, on 50 sequences as in the paper."""
     ids, _ = options.task.batch(50, torch.Generator().manual_seed(options.seed))
     with torch.no_grad():
-        return [arank(weights) for weights in model.attention(ids)]
+        return [arank(weights) for weights in dense.attention(ids)]
 
 
 def placed(ranks: Sequence[float]) -> tuple[float, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -33,15 +32,6 @@ class DecoderShape:
         return blocks + routers
 
 
-class Losses(NamedTuple):
-    """Scalars."""
-
-    task: Tensor
-    """Cross entropy, nats a scored position."""
-    gates: Tensor
-    """Gate cost, summed over the routed layers."""
-
-
 class DepthDecoder(nn.Module):
     """Embeddings of tokens and positions, the layers, norm, head."""
 
@@ -58,31 +48,19 @@ class DepthDecoder(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Logits [B, T, V] of ids [B, T]; top-k routing."""
-        x, positions = self._start(ids)
-        for layer in self.layers:
-            x = layer(x, positions) if isinstance(layer, MixtureOfDepths) else x + layer(x, positions)
-        return self.head(self.norm(x))
+        return self.head(self.norm(self._stream(ids)))
 
     def forward_causal(self, ids: Tensor) -> Tensor:
         """As `forward`, routed token by token: no logits depend on later tokens."""
-        x, positions = self._start(ids)
+        x, positions = self.start(ids)
         for layer in self.layers:
             x = layer.forward_causal(x, positions) if isinstance(layer, MixtureOfDepths) else x + layer(x, positions)
         return self.head(self.norm(x))
 
-    def losses(self, ids: Tensor, labels: Tensor) -> Losses:
-        """Of one batch; positions labelled -100 do not count."""
-        x, positions = self._start(ids)
-        gates = [torch.zeros(())]
-        for layer in self.layers:
-            if isinstance(layer, MixtureOfDepths):
-                gates.append(layer.gate_cost(x))
-                x = layer(x, positions)
-            else:
-                x = x + layer(x, positions)
+    def loss(self, ids: Tensor, labels: Tensor) -> Tensor:
+        """Cross entropy, nats a position, over those not labelled -100."""
         scored = labels != -100
-        task = F.cross_entropy(self.head(self.norm(x[scored])), labels[scored])
-        return Losses(task, torch.stack(gates).sum())
+        return F.cross_entropy(self.head(self.norm(self._stream(ids)[scored])), labels[scored])
 
     def set_capacities(self, capacities: Sequence[float]) -> None:
         """Of the routed layers from now on; a training may lower them as it goes."""
@@ -90,9 +68,24 @@ class DepthDecoder(nn.Module):
             if isinstance(layer, MixtureOfDepths):
                 layer.capacity = capacity
 
+    def _stream(self, ids: Tensor) -> Tensor:
+        """Behind the last layer [B, T, d]."""
+        x, positions = self.start(ids)
+        for layer in self.layers:
+            x = layer(x, positions) if isinstance(layer, MixtureOfDepths) else x + layer(x, positions)
+        return x
+
+    def start_from(self, dense: DepthDecoder) -> None:
+        """Take the weights of a model without routers; the routers stay as they are."""
+        for name in ("embed", "places", "norm", "head"):
+            getattr(self, name).load_state_dict(getattr(dense, name).state_dict())
+        for ours, theirs in zip(self.layers, dense.layers, strict=True):
+            block = ours.block if isinstance(ours, MixtureOfDepths) else ours
+            block.load_state_dict(theirs.state_dict())
+
     def attention(self, ids: Tensor) -> list[Tensor]:
         """Causal attention probabilities [B, H, T, T] of every layer of a dense model."""
-        x, positions = self._start(ids)
+        x, positions = self.start(ids)
         found: list[Tensor] = []
         for layer in self.layers:
             if not isinstance(layer, Block):
@@ -101,7 +94,8 @@ class DepthDecoder(nn.Module):
             x = x + layer(x, positions)
         return found
 
-    def _start(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+    def start(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """The stream that enters the first layer [B, T, d], and the positions [T]."""
         positions = torch.arange(ids.shape[1], device=ids.device)
         return self.embed(ids) + self.places(positions), positions
 

@@ -6,7 +6,7 @@ fixed, so shapes are static. The output is x + r f(x) for those, x for the other
 Two things differ from the paper. r is a gate, sigmoid(w^T x + b), open at the start; and it gates both ways: log r is
 added to the attention logits of the token as a key. In the paper r scales only what a token receives, so that one from
 which others read (the answer in a recall task) gives its router no gradient, and leaving it out changes a lot at once.
-Here a token with r near 0 is as good as left out, and a small price on r (`gate_cost`) closes the gates of the others.
+Here a token with r near 0 is as good as left out. Routers are fitted before tokens are left out (`router_fit`).
 
 What is exact: with `forward`, tokens keep their order and true positions, and those that do not take part leave no key
 and no value. Top-k looks at the whole sequence: a token's part in a block may depend on later tokens, so `forward` is
@@ -128,10 +128,6 @@ class MixtureOfDepths(nn.Module):
         absent = ~chosen.unsqueeze(1) & ~torch.eye(x.shape[1], dtype=torch.bool)  # itself: softmax needs one key
         added = self.block(x, positions, key_mask(scores).masked_fill(absent, float("-inf")))
         return x + added * (scores.sigmoid() * chosen).unsqueeze(-1)
-
-    def gate_cost(self, x: Tensor) -> Tensor:
-        """The mean of r over all tokens, a scalar: the price of taking part."""
-        return self.scores(x).sigmoid().mean()
 
     def _track(self, scores: Tensor, chosen: Tensor) -> None:
         """Moves the threshold to the lowest score that was chosen."""

@@ -46,7 +46,11 @@ class Block(nn.Module):
             mask: added to the attention logits, float [B, T, T], -inf where a token may not look; each one looks at
                 itself and all before it unless given.
         """
-        attended = self.out(self._attend(*self.heads(x, positions), mask))
+        return self.added(x, *self.heads(x, positions), mask)
+
+    def added(self, x: Tensor, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+        """f(x) of tokens whose queries look at these keys and values, which may be a cache's; `mask` [B, T, keys]."""
+        attended = self.out(self._attend(query, key, value, mask))
         return attended + self.down(F.gelu(self.up(self.norm2(x + attended))))
 
     def heads(self, x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
