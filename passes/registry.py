@@ -29,6 +29,7 @@ BUILTIN: Mapping[str, str] = MappingProxyType(
     {
         "seerc-ffn-select": "passes.adaptive.ffn_select:FfnSelectPass",
         "seerc-fuse": "passes.fusion:FusePass",
+        "seerc-int8-weights": "passes.adaptive.int8_weights:Int8WeightsPass",
         "seerc-layer-skip": "passes.adaptive.layer_skip:LayerSkipPass",
         "seerc-mixture-of-depths": "passes.adaptive.mixture_of_depths:MixtureOfDepthsPass",
         "seerc-schedule": "passes.tiling.schedule_pass:SchedulePass",

@@ -1,8 +1,10 @@
 """The plan of a rival's skip set, for `tools/bench_generate.py`: its search, predicted costs, best draft length.
 
-    python tools/rival_plan.py swift build/adaptive/layerskip build/adaptive/swift.json --prompts FILE
+    python tools/rival_plan.py swift build/adaptive/layerskip build/adaptive/swift.json --prompts FILE --published
 
-SWIFT's own ratio, 45 % of the sub-blocks that it may skip, unless --count says otherwise.
+SWIFT's own ratio, 45 % of the sub-blocks that it may skip, unless --count says otherwise. --published: drafts of up to
+25 tokens that end with one under .8, as SWIFT's do, in place of the best draft length; SWIFT's draft tree is priced
+(tokens a round and widths from recorded drafts, predicted costs) and printed, not run.
 """
 
 from __future__ import annotations
@@ -12,16 +14,19 @@ from pathlib import Path
 
 import torch
 
+from compiler.adapt.comb_tree import speculate_comb
+from compiler.adapt.confidence_stop import draft_chances, speculate_stopping
 from compiler.adapt.plan import Plan
 from compiler.adapt.predict import predicted_costs
 from compiler.adapt.prompts import BUILT_IN, read_prompts
 from compiler.adapt.searches import SEARCHES
-from compiler.adapt.speculation import best_speculation
+from compiler.adapt.speculation import LONGEST_DRAFT, best_speculation
 from compiler.adapt.study import open_study
 from compiler.adapt.trials import Trials
 from compiler.decode.source import load_source
 
 RATIO = 0.45
+STOP = 0.8
 
 
 def main() -> None:
@@ -35,6 +40,7 @@ def main() -> None:
     parser.add_argument("--evaluations", type=int, default=60)
     parser.add_argument("--context", type=int, default=512)
     parser.add_argument("--tokens", type=int, default=48, help="generated tokens a prompt")
+    parser.add_argument("--published", action="store_true", help="SWIFT's confidence stop")
     args = parser.parse_args()
     torch.set_num_threads(1)
     source = load_source(args.model)
@@ -43,7 +49,14 @@ def main() -> None:
     count = args.count or int(len(study.stream.choosable) * RATIO)
     skipped = SEARCHES[args.search](Trials(study.calibration, args.evaluations), count, costs, 0)
     held_out = study.held_out.measure(skipped)
-    best = best_speculation(costs, skipped, held_out.acceptance)
+    points = {
+        "best length": best_speculation(costs, skipped, held_out.acceptance),
+        "published": speculate_stopping(costs, skipped, draft_chances(held_out, LONGEST_DRAFT, STOP), STOP),
+        "published, with its tree": speculate_comb(costs, skipped, held_out, STOP),
+    }
+    for name, point in points.items():
+        print(f"{name}: {point.tokens_per_round:.2f} tokens a round, predicted speed-up {point.speedup:.3f}")
+    best = points["published" if args.published else "best length"]
     plan = Plan(
         method="skip",
         decision="apply",
@@ -56,6 +69,7 @@ def main() -> None:
         acceptance_low=None,
         predicted_speedup=best.speedup,
         predicted_speedup_low=best.speedup,
+        stop_below=best.stop_below,
     )
     plan.write(args.out)
     print(plan)

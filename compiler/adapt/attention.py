@@ -7,6 +7,7 @@ recorded keys before it and to its own key, and rows do not see each other. That
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,13 +24,16 @@ class AttentionState:
     """What the attention modules of one model share; `seen` is None while they record a full run.
 
     `keys[l]`, `values[l]`: [B, H, T, d] of layer l. `seen`: [B, 1, R, T], which recorded keys a row attends to.
-    `own`: [B, 1, R, R], which rows' own keys.
+    `own`: [B, 1, R, R], which rows' own keys. `absent[l]`: [B, T], tokens that leave no key in layer l of a full run,
+    so that only they themselves see it. `observe` is called with layer, query and key [B, H, T, d] and the scale.
     """
 
     keys: dict[int, Tensor] = field(default_factory=dict[int, Tensor])
     values: dict[int, Tensor] = field(default_factory=dict[int, Tensor])
     seen: Tensor | None = None
     own: Tensor | None = None
+    absent: dict[int, Tensor] = field(default_factory=dict[int, Tensor])
+    observe: Callable[[int, Tensor, Tensor, float | None], None] | None = None
 
     def install(self, model: Any, attentions: list[nn.Module]) -> None:
         """Make `attentions` (by layer) of a Hugging Face model use this state."""
@@ -53,8 +57,20 @@ def _attend(
     attend, scale = nn.functional.scaled_dot_product_attention, options.get("scaling")
     if state.seen is None:
         state.keys[layer], state.values[layer] = key, value
-        out = attend(query, key, value, is_causal=True, scale=scale)
+        if state.observe is not None:
+            state.observe(layer, query, key, scale)
+        if layer in state.absent:
+            out = attend(query, key, value, attn_mask=_without(state.absent[layer]), scale=scale)
+        else:
+            out = attend(query, key, value, is_causal=True, scale=scale)
     else:
         keys, values = torch.cat([state.keys[layer], key], 2), torch.cat([state.values[layer], value], 2)
         out = attend(query, keys, values, attn_mask=torch.cat([state.seen, state.own], 3), scale=scale)
     return out.transpose(1, 2), None
+
+
+def _without(absent: Tensor) -> Tensor:
+    """Which keys each token sees: those of itself and of the present ones before it. [B, T] -> [B, 1, T, T]"""
+    tokens = absent.shape[1]
+    causal, own = torch.ones(tokens, tokens).tril().bool(), torch.eye(tokens, dtype=torch.bool)
+    return (causal & (~absent.unsqueeze(1) | own)).unsqueeze(1)

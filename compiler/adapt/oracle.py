@@ -20,7 +20,8 @@ class Measured:
     """One skip set on one set of continuations; arrays [B, R], `valid` where a token was generated.
 
     `agrees`: the draft's first choice is the full model's. `overlap`: sum over tokens of min(p_full, p_draft), the
-    acceptance of sampled speculation. `kl`: KL(full || draft) in nats.
+    acceptance of sampled speculation. `kl`: KL(full || draft) in nats. `confidence`: the draft's highest probability.
+    `rank`: how many tokens the draft likes more than the full model's first choice.
     """
 
     skipped: Skips
@@ -28,6 +29,8 @@ class Measured:
     overlap: np.ndarray
     kl: np.ndarray
     valid: np.ndarray
+    confidence: np.ndarray
+    rank: np.ndarray
 
     @property
     def hits(self) -> int:
@@ -100,6 +103,7 @@ class Oracle:
             self._full = torch.log_softmax(logits, -1)
             self._next = logits.argmax(-1)
         self._known: dict[Skips, Measured] = {}
+        self._streams_of_texts: list[Tensor] = []
 
     def _record(self) -> None:
         """One full run over whole texts, for its keys and values."""
@@ -156,13 +160,16 @@ class Oracle:
 
     def _compared(self, skipped: Skips, logits: Tensor) -> Measured:
         agrees = (logits.argmax(-1) == self._next).numpy()
-        kl, overlap = np.empty(agrees.shape, np.float32), np.empty(agrees.shape, np.float32)
+        kl, overlap, confidence = (np.empty(agrees.shape, np.float32) for _ in range(3))
+        rank = np.empty(agrees.shape, np.int64)
         for text in range(len(logits)):  # one text at a time stays in the cache
             draft, full = torch.log_softmax(logits[text], -1), self._full[text]
             chances = full.exp()
             kl[text] = (chances * (full - draft)).sum(-1).numpy()
             overlap[text] = torch.minimum(chances, draft.exp()).sum(-1).numpy()
-        return Measured(skipped, agrees, overlap, kl, self.rows.valid.numpy())
+            confidence[text] = draft.amax(-1).exp().numpy()
+            rank[text] = (draft > draft.gather(-1, self._next[text].unsqueeze(-1))).sum(-1).numpy()
+        return Measured(skipped, agrees, overlap, kl, self.rows.valid.numpy(), confidence, rank)
 
     def _draft(self, skipped: Skips, rows: Rows) -> Tensor:
         first = min(skipped, default=0) // 2
@@ -170,20 +177,40 @@ class Oracle:
             hidden = self.stream.run(rows.hidden[2 * first], rows.inputs, first, skipped)
             return self._logits(hidden, rows.inputs)
 
-    def lossy(self, skipped: Collection[int]) -> tuple[float, float]:
+    def lossy(self, skipped: Collection[int], since: int = 0) -> tuple[float, float]:
         """(mean KL, share of equal first choices) of the network without `skipped` that reads its own keys and values.
 
         That is a lossy program on the same texts, not a draft; the model's weights may have been changed, too.
+
+        Args:
+            skipped: sub-blocks.
+            since: the first layer that differs from the full network; what comes before it was run by `keep_streams`.
         """
-        rows, state, tokens = self.rows, self.stream.attention, self.texts.tokens
+        state, tokens = self.stream.attention, self.texts.tokens
         state.keys, state.values, state.seen, state.own = {}, {}, None, None
         with torch.no_grad():
             inputs = self.stream.inputs(tokens, torch.arange(tokens.shape[1]).expand_as(tokens))
-            hidden = self.stream.run(inputs.hidden, inputs, 0, skipped)
-            at = rows.inputs.positions.unsqueeze(2).expand(-1, -1, hidden.shape[2])
-            logits = self._logits(hidden.gather(1, at), rows.inputs)
-            measured = self._compared(frozenset(skipped), logits)
+            entry = self._streams_of_texts[since] if since else inputs.hidden
+            measured = self.quality(self.stream.run(entry, inputs, since, skipped))
         return measured.mean_kl, measured.acceptance
+
+    @property
+    def has_streams(self) -> bool:
+        """Whether `lossy` may begin behind the first layer."""
+        return bool(self._streams_of_texts)
+
+    def keep_streams(self) -> None:
+        """Run the full network over the whole texts and keep the stream before each layer, for `lossy`."""
+        state, tokens = self.stream.attention, self.texts.tokens
+        state.keys, state.values, state.seen, state.own = {}, {}, None, None
+        with torch.no_grad():
+            inputs = self.stream.inputs(tokens, torch.arange(tokens.shape[1]).expand_as(tokens))
+            self._streams_of_texts = self._streams(inputs)[::2]
+
+    def quality(self, hidden: Tensor) -> Measured:
+        """Of a network whose last stream over whole texts is this [B, T, d]."""
+        at = self.rows.inputs.positions.unsqueeze(2).expand(-1, -1, hidden.shape[2])
+        return self._compared(frozenset(), self._logits(hidden.gather(1, at), self.rows.inputs))
 
     def matchness(self, skipped: Collection[int], window: int = 50) -> float:
         """SWIFT's score: agreement on the first `window` generated tokens, with the draft's own keys inside the window.

@@ -18,8 +18,12 @@ class Plan:
     """What was decided for one model at one batch and context.
 
     `skipped`: sub-blocks in stream order (A1, F1, A2, F2, ... from 0) that the draft (skip) or the program (static)
-    leaves out; `low_rank`: [sub-block, rank] of FFNs with truncated weights (static only). `acceptance` and
-    `acceptance_low`: on held-out texts, the value and its lower confidence bound. Speed-ups are over the plain program.
+    leaves out; `low_rank`: [sub-block, rank] of FFNs with truncated weights, `small_ffn`: [sub-block, neurons kept],
+    `int8`: sub-blocks with 8-bit weights (all three static only). `stop_below`: a drafted token of lower probability
+    ends its draft, which has at most `draft_length` tokens. `capacities`: [layer, share of the tokens that take it] of
+    routed layers (mod only).
+    `acceptance` and `acceptance_low`: on held-out texts, the value and its lower confidence bound. Speed-ups are over
+    the plain program.
     """
 
     method: str
@@ -35,6 +39,10 @@ class Plan:
     predicted_speedup_low: float
     low_rank: tuple[tuple[int, int], ...] = ()
     measured_speedup: float | None = None
+    small_ffn: tuple[tuple[int, tuple[int, ...]], ...] = ()
+    stop_below: float | None = None
+    capacities: tuple[tuple[int, float], ...] = ()
+    int8: tuple[int, ...] = ()
 
     def write(self, path: Path) -> None:
         """Write the plan as JSON, whole or not at all."""
@@ -49,6 +57,9 @@ def read_plan(path: Path) -> Plan:
             raise SeercError(f"{path} is a plan of another format: write it again with `seerc adapt -o`")
         skipped = tuple(int(block) for block in data.pop("skipped"))
         low_rank = tuple((int(block), int(rank)) for block, rank in data.pop("low_rank"))
-        return Plan(skipped=skipped, low_rank=low_rank, **data)
+        small_ffn = tuple((int(block), tuple(map(int, kept))) for block, kept in data.pop("small_ffn", ()))
+        capacities = tuple((int(layer), float(capacity)) for layer, capacity in data.pop("capacities", ()))
+        int8 = tuple(int(block) for block in data.pop("int8", ()))
+        return Plan(skipped=skipped, low_rank=low_rank, small_ffn=small_ffn, capacities=capacities, int8=int8, **data)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise SeercError(f"{path} is no plan: write one with `seerc adapt MODEL -o {path.name}`") from error

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from compiler.adapt.confidence import wilson_low
+from compiler.adapt.confidence_stop import best_stopping, draft_chances, speculate_stopping
 from compiler.adapt.costs import Costs
 from compiler.adapt.hidden_programming import Unit, program_hidden_states, relative_error
 from compiler.adapt.local_search import Neighbourhood, search
@@ -94,9 +95,8 @@ def decide_skips(
     tell("held-out texts")
     measured = held_out.measure(best.skipped)
     low = wilson_low(measured.hits, measured.tokens, options.confidence)
-    low_point = best_speculation(pessimistic(costs, best.skipped), best.skipped, low, options.overhead_ns)
-    rates = measured.by_position(RUN)
-    point = speculate(costs, best.skipped, rates, low_point.draft_length, options.overhead_ns)
+    candidates = _without_stop(costs, measured, options), _with_stop(costs, best, measured, options)
+    point, low_point = max(candidates, key=lambda points: points[1].speedup)
     return SkipDecision(
         apply=low_point.speedup > 1 + options.margin,
         why=_why(costs, best.skipped, measured, low, point, low_point, options),
@@ -108,6 +108,35 @@ def decide_skips(
         low_point=low_point,
         evaluations=trials.spent,
         front=_front(trials, costs, options),
+    )
+
+
+def _without_stop(costs: Costs, held_out: Measured, options: SkipOptions) -> tuple[Speculation, Speculation]:
+    """(what to expect, what is sure) of drafts of one length."""
+    skipped, overhead = held_out.skipped, options.overhead_ns
+    low = wilson_low(held_out.hits, held_out.tokens, options.confidence)
+    sure = best_speculation(pessimistic(costs, skipped), skipped, low, overhead)
+    return speculate(costs, skipped, held_out.by_position(RUN), sure.draft_length, overhead), sure
+
+
+def _with_stop(
+    costs: Costs, calibration: Measured, held_out: Measured, options: SkipOptions
+) -> tuple[Speculation, Speculation]:
+    """The same with a confidence stop: longest draft and threshold from the calibration texts, priced by the others.
+
+    For what is sure, the acceptance of every position is lowered by as much as the bound lowers their mean.
+    """
+    skipped, overhead, dear = held_out.skipped, options.overhead_ns, pessimistic(costs, held_out.skipped)
+    lowered = [
+        wilson_low(m.hits, m.tokens, options.confidence) / max(m.acceptance, 1e-9) for m in (calibration, held_out)
+    ]
+    best = best_stopping(dear, skipped, calibration, lowered[0], overhead)
+    length, below = best.draft_length, best.stop_below
+    assert below is not None
+    expected, sure = (draft_chances(held_out, length, below, factor) for factor in (1.0, lowered[1]))
+    return (
+        speculate_stopping(costs, skipped, expected, below, overhead),
+        speculate_stopping(dear, skipped, sure, below, overhead),
     )
 
 
@@ -153,12 +182,13 @@ def _why(
 ) -> str:
     """The decision in one sentence of numbers."""
     width = point.draft_length + 1
+    stop = "" if point.stop_below is None else f", ended by a token under {point.stop_below:g},"
     verdict = "at least" if low_point.speedup > 1 + options.margin else "not surely above"
     return (
         f"skipping {len(skipped)} sub-block{'s' * (len(skipped) != 1)}, a draft step costs "
         f"{draft_cost(costs, skipped):.3f} of a plain one and "
         f"{held_out.acceptance:.3f} of drafts are accepted (at least {low:.3f}, {held_out.tokens} held-out tokens); "
         f"verifying {width} tokens costs {verify_cost(costs, width):.2f} steps: at the best draft length "
-        f"{point.draft_length} the speed-up is {point.speedup:.3f}, at the bounds of acceptance and times "
+        f"{point.draft_length}{stop} the speed-up is {point.speedup:.3f}, at the bounds of acceptance and times "
         f"{low_point.speedup:.3f}, {verdict} {1 + options.margin:g}"
     )

@@ -1,7 +1,7 @@
-"""`--method static` (P2): a lossy program under a KL budget: each sub-block whole, left out, or (FFN) of low rank.
+"""`--method static` (P2): a lossy program under a KL budget: each sub-block whole, left out, or computed another way.
 
-Losses are those of single changes, which the knapsack adds up; the true KL of the combination is measured afterwards.
-Here the changed network reads its own keys and values, as the lossy program will.
+The knapsack adds up the losses of single changes, which is not what a combination loses: if that is measured to be too
+much, the budget of the sum is lowered. The changed network reads its own keys and values, as the program will.
 """
 
 from __future__ import annotations
@@ -9,21 +9,44 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from compiler.adapt.alternatives import COMPILED, Alternative, Int8, LowRank, SmallFfn, all_applied
 from compiler.adapt.costs import Costs
 from compiler.adapt.knapsack import Selection, Variant, cheapest, front
-from compiler.adapt.low_rank import FfnFactors
 from compiler.adapt.oracle import Oracle
 from compiler.adapt.speculation import step_ns
+from compiler.adapt.variant_times import Times
 
-SHARES = (0.5, 0.25)  # of the full rank
+FULL, SKIP = "full", "skip"
+ATTEMPTS = 6
+"""Budgets of the sum that are tried."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """What a program does differently: sub-blocks left out, and the rank share of truncated FFNs by sub-block."""
+    """What a program does differently: sub-blocks left out, and those computed another way."""
 
     skipped: frozenset[int]
-    shares: Mapping[int, float]
+    ways: dict[int, Alternative]
+
+    @property
+    def ranks(self) -> tuple[tuple[int, int], ...]:
+        """(sub-block, rank) of factored FFNs."""
+        return tuple((b, way.rank(b)) for b, way in sorted(self.ways.items()) if isinstance(way, LowRank))
+
+    @property
+    def neurons(self) -> tuple[tuple[int, tuple[int, ...]], ...]:
+        """(sub-block, neurons kept) of small FFNs."""
+        return tuple((b, way.kept(b)) for b, way in sorted(self.ways.items()) if isinstance(way, SmallFfn))
+
+    @property
+    def int8(self) -> tuple[int, ...]:
+        """Sub-blocks with 8-bit weights."""
+        return tuple(b for b, way in sorted(self.ways.items()) if isinstance(way, Int8))
+
+    @property
+    def compiles(self) -> bool:
+        """Whether `seerc generate` can run it."""
+        return all(way.kind in COMPILED for way in self.ways.values())
 
 
 @dataclass(frozen=True)
@@ -37,62 +60,102 @@ class StaticDecision:
     held_out_kl: float
     held_out_agreement: float
     predicted_speedup: float
-    ranks: tuple[tuple[int, int], ...]  # (sub-block, rank) of the truncated FFNs
     front: tuple[tuple[float, float], ...]  # (step time share, summed loss)
 
 
+@dataclass(frozen=True)
+class Choices:
+    """By sub-block what may be chosen: variants, and the alternative behind each (None: whole or left out)."""
+
+    variants: tuple[tuple[Variant, ...], ...]
+    ways: tuple[tuple[Alternative | None, ...], ...]
+
+    def change(self, chosen: Sequence[int]) -> Change:
+        """What a selection changes."""
+        names = {block: self.variants[block][index].name for block, index in enumerate(chosen)}
+        ways = {block: way for block, index in enumerate(chosen) if (way := self.ways[block][index]) is not None}
+        return Change(frozenset(block for block, name in names.items() if name == SKIP), ways)
+
+
+def measure_choices(
+    oracle: Oracle,
+    costs: Costs,
+    ways: Sequence[Alternative],
+    times: Times,
+    skip: bool = True,
+    tell: Callable[[str], None] = lambda _: None,
+    known: Mapping[tuple[int, str], float] | None = None,
+) -> Choices:
+    """Time and loss of every variant of every sub-block; those of the first and the last layer stay whole.
+
+    `known`: losses measured before, by sub-block and variant.
+    """
+    losses = dict(known or {})
+
+    def loss(block: int, name: str, change: Change) -> float:
+        if (block, name) not in losses:
+            losses[block, name] = max(0.0, measure(oracle, change)[0])
+        return losses[block, name]
+
+    oracle.keep_streams()
+    variants: list[tuple[Variant, ...]] = []
+    behind: list[tuple[Alternative | None, ...]] = []
+    for block, time in enumerate(costs(1).blocks):
+        fitting = [way for way in ways if way.fits(block)] if block in oracle.stream.choosable else []
+        tell(f"sub-block {block}")
+        row = [Variant(FULL, time, 0.0)]
+        if skip and block in oracle.stream.choosable:
+            row.append(Variant(SKIP, 0.0, loss(block, SKIP, Change(frozenset({block}), {}))))
+        for way in fitting:
+            lost = loss(block, way.name, Change(frozenset(), {block: way}))
+            row.append(Variant(way.name, times(block, way), lost))
+        behind.append((*[None] * (len(row) - len(fitting)), *fitting))
+        variants.append(tuple(row))
+    return Choices(tuple(variants), tuple(behind))
+
+
 def decide_static(
-    calibration: Oracle, held_out: Oracle, costs: Costs, budget: float, tell: Callable[[str], None] = lambda _: None
+    choices: Choices,
+    calibration: Oracle,
+    held_out: Oracle,
+    costs: Costs,
+    budget: float,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> StaticDecision:
-    """The fastest program whose single losses sum to at most `budget` nats a token, and its measured loss."""
-    factors = FfnFactors(calibration.stream, SHARES)
+    """The fastest program found that loses at most `budget` nats a token on the calibration texts, all together."""
+    tell("combinations")
+    selection, seen = _within(choices, calibration, budget)
+    change = choices.change(selection.chosen)
+    kl, agreement = measure(held_out, change)
     one = costs(1)
-    variants = [_variants(calibration, factors, block, one.blocks[block], tell) for block in range(len(one.blocks))]
-    selection = cheapest(variants, budget)
-    change = _change([row[index].name for row, index in zip(variants, selection.chosen, strict=True)])
-    tell("the chosen combination")
-    seen, fresh = (_measure(oracle, factors, change) for oracle in (calibration, held_out))
-    whole = step_ns(one)
     return StaticDecision(
         change=change,
         selection=selection,
-        variants=tuple(tuple(row) for row in variants),
-        measured_kl=seen[0],
-        held_out_kl=fresh[0],
-        held_out_agreement=fresh[1],
-        predicted_speedup=whole / (selection.time + one.rest),
-        ranks=tuple((block, factors.rank(block, share)) for block, share in sorted(change.shares.items())),
-        front=tuple(((point.time + one.rest) / whole, point.loss) for point in front(variants, units=512)),
+        variants=choices.variants,
+        measured_kl=seen,
+        held_out_kl=kl,
+        held_out_agreement=agreement,
+        predicted_speedup=step_ns(one) / (selection.time + one.rest),
+        front=tuple(
+            ((point.time + one.rest) / step_ns(one), point.loss) for point in front(choices.variants, units=512)
+        ),
     )
 
 
-def _variants(
-    oracle: Oracle, factors: FfnFactors, block: int, time: float, tell: Callable[[str], None]
-) -> list[Variant]:
-    """Full, and for all but the first and last layer: skip, and low ranks of an FFN (time by its weights' bytes)."""
-    result = [Variant("full", time, 0.0)]
-    if block not in oracle.stream.choosable:
-        return result
-    tell(f"sub-block {block}")
-    result.append(Variant("skip", 0.0, _measure(oracle, factors, _change_of(block, "skip"))[0]))
-    for share in SHARES if block % 2 else ():
-        scale = factors.bytes_share(block, share)
-        if scale < 1:
-            name = f"{share:g}"
-            result.append(Variant(name, time * scale, _measure(oracle, factors, _change_of(block, name))[0]))
-    return result
+def _within(choices: Choices, oracle: Oracle, budget: float) -> tuple[Selection, float]:
+    """The first selection whose measured loss keeps to the budget, as that of the sum falls; at last no change."""
+    allowed = budget
+    for _ in range(ATTEMPTS):
+        selection = cheapest(choices.variants, allowed)
+        loss = measure(oracle, choices.change(selection.chosen))[0]
+        if loss <= budget:
+            return selection, loss
+        allowed = min(allowed, selection.loss) * max(0.3, 0.95 * budget / loss)
+    return cheapest(choices.variants, 0.0), 0.0
 
 
-def _change_of(block: int, name: str) -> Change:
-    return _change(["full"] * block + [name])
-
-
-def _change(names: Sequence[str]) -> Change:
-    skipped = frozenset(block for block, name in enumerate(names) if name == "skip")
-    return Change(skipped, {block: float(name) for block, name in enumerate(names) if name not in ("skip", "full")})
-
-
-def _measure(oracle: Oracle, factors: FfnFactors, change: Change) -> tuple[float, float]:
+def measure(oracle: Oracle, change: Change) -> tuple[float, float]:
     """(KL(full || changed), share of equal first choices)."""
-    with factors.truncated(change.shares):
-        return oracle.lossy(change.skipped)
+    since = min([*change.skipped, *change.ways], default=0) // 2
+    with all_applied(change.ways):
+        return oracle.lossy(change.skipped, since if oracle.has_streams else 0)

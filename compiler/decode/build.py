@@ -7,8 +7,21 @@ from typing import Any
 
 from compiler.decode.export import DecoderOptions, compile_steps
 from compiler.decode.folder import CompiledDecoder
+from compiler.decode.generate import planned_draft
 from compiler.decode.source import Source
 from compiler.driver import CompileOptions
+
+PREFILL = 64
+
+
+def planned_options(plan: Mapping[str, Any] | None, batch: int, context: int) -> DecoderOptions:
+    """The steps that a plan of `seerc adapt` needs; without one, or if it refuses, those of plain decoding."""
+    prefill, draft = min(PREFILL, context), planned_draft(plan)
+    if draft is not None:
+        return DecoderOptions(batch, context, draft.widths, prefill, skippable=True)
+    if plan is None or plan["decision"] != "apply":
+        return DecoderOptions(batch, context, prefill=prefill)
+    return DecoderOptions(batch, context, prefill=prefill, removed=plan["skipped"], int8=plan.get("int8", ()))
 
 
 def compile_decoder(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
+from compiler.decode.int8 import int8_matrices, with_int8_weights
 from compiler.decode.step_module import DecodeStep, StepShape, example_inputs
 from compiler.driver import CompileOptions
-from compiler.frontend.model import ImportedModel, TensorSpec
+from compiler.frontend.model import Array, ImportedModel, TensorSpec
 from compiler.frontend.torch_module import import_module
 from compiler.native.program import Program
 from compiler.together import compile_together
@@ -34,6 +35,8 @@ class DecoderOptions:
         widths: tokens a sequence that one step may take; 1 is always among them. K + 1 verifies a draft of K.
         prefill: tokens a sequence that one prefill step takes.
         skippable: steps of width 1 take a mask of the sub-blocks to run (`seerc-layer-skip`).
+        removed: sub-blocks that no step has; the keys and values of a removed attention are zeros.
+        int8: sub-blocks whose weights are rounded to 8 bits.
     """
 
     batch: int = 1
@@ -41,9 +44,15 @@ class DecoderOptions:
     widths: tuple[int, ...] = (1,)
     prefill: int = 64
     skippable: bool = False
+    removed: tuple[int, ...] = ()
+    int8: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(sorted({1, *self.widths})))  # JSON has lists
+        object.__setattr__(self, "removed", tuple(sorted(self.removed)))
+        object.__setattr__(self, "int8", tuple(sorted(self.int8)))
+        if self.skippable and self.removed:
+            raise SeercError("sub-blocks are either removed or skippable: their numbers would change")
         if min(self.batch, self.context, self.prefill, *self.widths) < 1:
             raise SeercError(f"batch, context, widths and prefill are at least 1, got {self}")
 
@@ -68,13 +77,26 @@ def compile_steps(
 ) -> list[Program]:
     """One program for each of `options.shapes()`; `say` is told what goes on."""
     imported: list[ImportedModel] = []
+    matrices, rounded = int8_matrices(model, options.int8), dict[str, Array]()
     for shape in options.shapes():
         kind = f"step of width {shape.width}" if shape.logits else f"prefill of width {shape.width}"
         say(f"importing the {kind}")
         step = import_step(model, shape, f"step-{shape.width}" if shape.logits else "prefill")
+        step = with_int8_weights(step, matrices, rounded)
+        # A prefill step has 2 L outputs, and no sub-blocks of the last layer: only its keys and values are read.
+        removed = [block for block in options.removed if shape.logits or block < len(step.outputs) - 2]
+        step = without(step, removed) if removed else step
         imported.append(skippable(step) if options.skippable and shape.width == 1 else step)
     say(f"compiling {len(imported)} programs")
     return compile_together(imported, compile_options)
+
+
+def without(step: ImportedModel, removed: Sequence[int]) -> ImportedModel:
+    """The step with these sub-blocks taken out."""
+    with context(), ir.Location.unknown():
+        module = ir.Module.parse(step.text)
+        LayerSkipPass(tuple(removed)).run(module.operation, PassContext())
+        return replace(step, text=str(module))
 
 
 def skippable(step: ImportedModel) -> ImportedModel:

@@ -10,6 +10,7 @@ from typing import Any
 
 from compiler.decode.decoder import Decoder
 from compiler.decode.export import MASK, DecoderOptions
+from compiler.decode.generate import planned_draft
 from compiler.decode.source import load_tokenizer
 from compiler.decode.step_module import StepShape
 from compiler.native.buckets import copy_program
@@ -36,6 +37,24 @@ class CompiledDecoder:
         """A decoder with caches of its own."""
         return Decoder(self.programs, threads)
 
+    def with_plan(self, plan: Mapping[str, Any]) -> CompiledDecoder:
+        """The same programs for another plan; SeercError if they were not compiled for what it says."""
+        given, own = _plain(plan), _plain(self.plan)
+        if (_is_lossy(given) or _is_lossy(own)) and given != own:
+            raise SeercError(
+                f"{self.name} was compiled for another plan, and a static plan is a program of its own: "
+                "give the model with --plan"
+            )
+        draft, widths = planned_draft(given), self.options.widths
+        missing = [width for width in draft.widths if width not in widths] if draft else []
+        if draft is not None and (missing or not self.options.skippable):
+            raise SeercError(
+                f"{self.name} was not compiled for the plan, whose drafts of {draft.length} tokens need a step of "
+                f"width {(missing or draft.widths)[0]} (it has {', '.join(map(str, widths))}) and skippable "
+                "sub-blocks: give the model with --plan"
+            )
+        return replace(self, plan=given)
+
     def save(self, folder: Path | str) -> None:
         """Write the folder, whole or not at all; an older decoder there is replaced."""
 
@@ -50,6 +69,15 @@ class CompiledDecoder:
             (made / NAME).write_text(json.dumps({**record, "plan": self.plan}) + "\n")
 
         save_folder(Path(folder), write, NAME)
+
+
+def _plain(plan: Mapping[str, Any] | None) -> Any:
+    """As it is read back from JSON."""
+    return json.loads(json.dumps(plan))
+
+
+def _is_lossy(plan: Mapping[str, Any] | None) -> bool:
+    return plan is not None and plan.get("method") == "static" and plan.get("decision") == "apply"
 
 
 def load_decoder(folder: Path | str) -> CompiledDecoder:

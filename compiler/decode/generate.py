@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from compiler.decode.decoder import Decoder
-from compiler.decode.sampling import Sampling
+from compiler.decode.sampling import Sampling, confidence
 from costmodel.errors import SeercError
 
 Array = np.ndarray[Any, Any]
@@ -23,23 +23,53 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Draft:
-    """`length` tokens are drafted without the sub-blocks `skip`."""
+    """At most `length` tokens are drafted without the sub-blocks `skip`.
+
+    `stop_below`: a token to which the draft gives a lower probability than this is the last of its draft (the
+    confidence stop of Draft & Verify, arXiv 2309.08168, and SWIFT, arXiv 2410.06916); None drafts `length` always.
+    """
 
     skip: tuple[int, ...]
     length: int
+    stop_below: float | None = None
 
     def __post_init__(self) -> None:
         if self.length < 1:
             raise SeercError(f"a draft has at least one token, got {self.length}")
+        if self.stop_below is not None and not 0 < self.stop_below <= 1:
+            raise SeercError(f"a draft stops below a probability in (0, 1], got {self.stop_below}")
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Widths of the steps that verify it."""
+        return verify_widths(self.length, self.stop_below is not None)
+
+
+def verify_widths(length: int, stops: bool) -> tuple[int, ...]:
+    """Widths of the steps that verify drafts of at most `length` tokens.
+
+    A draft that stops early has any number of tokens: it is padded to the next power of two.
+    """
+    powers = [1 << k for k in range(1, length.bit_length() + 1) if 1 << k <= length] if stops else []
+    return (*powers, length + 1)
+
+
+def next_width(widths: Sequence[int], tokens: int) -> int:
+    """The smallest width that takes so many tokens."""
+    return min(width for width in widths if width >= tokens)
 
 
 def planned_draft(plan: Mapping[str, Any] | None) -> Draft | None:
-    """The draft that a plan of `seerc adapt` asks for; None if it refuses, or if there is no plan."""
+    """The draft that a plan of `seerc adapt` asks for; None if it refuses or changes the program, or for no plan."""
     try:
         if plan is None or plan["decision"] == "refuse":
             return None
+        if plan["method"] == "static" and plan["decision"] == "apply":
+            return None  # another program, which decodes plainly
         if plan["method"] == "skip" and plan["decision"] == "apply":
-            return Draft(tuple(map(int, plan["skipped"])), int(plan["draft_length"]))
+            stop = plan.get("stop_below")
+            stop = None if stop is None else float(stop)
+            return Draft(tuple(map(int, plan["skipped"])), int(plan["draft_length"]), stop)
         what = f"method {plan['method']}, decision {plan['decision']}"
     except (KeyError, TypeError, ValueError) as error:
         raise SeercError("the plan is damaged: write it again with `seerc adapt -o`") from error
@@ -57,6 +87,13 @@ class Statistics:
     rounds: int = 0
     drafted: int = 0
     accepted: int = 0
+
+    def add(self, other: Statistics) -> None:
+        """Sum up."""
+        self.prefill_s += other.prefill_s
+        self.rounds += other.rounds
+        self.drafted += other.drafted
+        self.accepted += other.accepted
 
     @property
     def acceptance(self) -> float:
@@ -81,7 +118,7 @@ def generate(
     statistics: Statistics | None = None,
 ) -> Iterator[list[list[int]]]:
     """New tokens, as soon as they are known: each item has a list for every sequence, empty once that has ended."""
-    if draft is not None and draft.length + 1 not in decoder.widths:
+    if draft is not None and max(decoder.widths) <= draft.length:
         raise SeercError(f"drafts of {draft.length} tokens need a step of width {draft.length + 1} to verify them")
     statistics = statistics if statistics is not None else Statistics()
     run = _Run(decoder, request, draft, statistics)
@@ -142,23 +179,31 @@ class _Run:
         """One round: at least one token a sequence."""
         assert self.draft is not None
         decoder, sampling, start = self.decoder, self.request.sampling, self.decoder.lengths.copy()
-        tokens, drafts = [last], list[Array]()
-        for _ in range(self.draft.length):
-            drafts.append(sampling.probabilities(decoder.step(tokens[-1], self.mask)[:, -1]))
+        tokens, drafts, going = [last], list[Array](), ~self.ended
+        while len(drafts) < self.draft.length and going.any():
+            logits = decoder.step(tokens[-1], self.mask)[:, -1]
+            drafts.append(sampling.probabilities(logits))
             decoder.keep(1)
             tokens.append(sampling.draw(drafts[-1])[:, None])
+            if self.draft.stop_below is not None:  # whatever token was drawn: its distribution stays exact
+                going &= confidence(logits) >= self.draft.stop_below
         decoder.rewind(start)
         proposed = np.concatenate(tokens, 1)
-        full = sampling.probabilities(decoder.step(proposed))
+        full = sampling.probabilities(self._verify(proposed))
         found = [sampling.accept(proposed[b, 1:], [d[b] for d in drafts], full[b]) for b in range(decoder.batch)]
         decoder.keep(np.where(self.ended, 0, [len(tokens) for tokens in found]))
-        self._count(found)
+        self._count(found, len(drafts))
         return found
 
-    def _count(self, found: list[list[int]]) -> None:
-        assert self.draft is not None
+    def _verify(self, proposed: Array) -> Array:
+        """Logits of the full model at `proposed` [B, q]; the step may be wider, its rows see no later ones."""
+        count = proposed.shape[1]
+        padding = next_width(self.decoder.widths, count) - count
+        return self.decoder.step(np.pad(proposed, ((0, 0), (0, padding))))[:, :count]
+
+    def _count(self, found: list[list[int]], drafted: int) -> None:
         self.statistics.rounds += 1
         for tokens, ended in zip(found, self.ended, strict=True):
             if not ended:
-                self.statistics.drafted += self.draft.length
+                self.statistics.drafted += drafted
                 self.statistics.accepted += len(tokens) - 1

@@ -88,6 +88,11 @@ class Sampling:
         return [*draft.tolist(), int(self.draw(full[-1][None])[0])]
 
 
+def confidence(logits: Array) -> Array:
+    """The probability of the likeliest token at temperature 1: [..., V] -> [...]."""
+    return 1 / np.exp(logits - logits.max(-1, keepdims=True)).sum(-1)
+
+
 def _softmax(x: Array) -> Array:
     e = np.exp(x - x.max(-1, keepdims=True))
     return e / e.sum(-1, keepdims=True)

@@ -23,14 +23,14 @@ from costmodel.region.roles import LANE, PANEL, Loops, split_columns
 from passes.region.structure import UnsupportedRegion
 from passes.tiling.schedule import Schedule
 
-STREAM = 1 << 15
-"""Elements of a packed weight from which on it is read ahead, if it is read once: it will not be in the near caches."""
+STREAM = 1 << 17
+"""Bytes of a packed weight from which on it is read ahead, if it is read once: it will not be in the near caches."""
 FEW_TILES = 4
 """Row tiles up to which a packed weight is read ahead: with more, computing takes longer than reading."""
-LINE = 16
-"""Elements of a cache line."""
-AHEAD = 1024
-"""Elements by which reading ahead runs in front."""
+LINE = 64
+"""Bytes of a cache line."""
+AHEAD = 4096
+"""Bytes by which reading ahead runs in front."""
 
 ROW, ROW_TILE, ROW_BLOCK, ROW_STEP = "row", "row_tile", "row_block", "row_step"
 
@@ -54,9 +54,9 @@ def emit_tile(region: Region, schedule: Schedule) -> Kernel:
         emit_packing(b, packing, len(kinds), kind, schedule.vector, schedule.parallel)
         loops = replace(loops, region=_redirect(loops.region, packing.argument, len(kinds)))
     stream = packing.argument if packing is not None and ahead else None
-    _Tiles(b, loops, schedule, stream).emit()
-    width = max(int("".join(c for c in str(kind) if c.isdigit()) or 64) // 8, 1)
-    return Kernel(region.name, b.finish(), packing if ahead else None, scratch * width)
+    itemsize = max(int("".join(c for c in str(kind) if c.isdigit()) or 64) // 8, 1)
+    _Tiles(b, loops, schedule, stream, itemsize).emit()
+    return Kernel(region.name, b.finish(), packing if ahead else None, scratch * itemsize)
 
 
 def _redirect(region: Region, argument: int, target: int) -> Region:
@@ -69,7 +69,10 @@ def _redirect(region: Region, argument: int, target: int) -> Region:
 class _Tiles:
     """The loops over tiles. A tile's shape is static: `last` names the tiled dimensions that are at their remainder."""
 
-    def __init__(self, b: ExpressionBuilder, loops: Loops, schedule: Schedule, packed: int | None) -> None:
+    def __init__(
+        self, b: ExpressionBuilder, loops: Loops, schedule: Schedule, packed: int | None, itemsize: int
+    ) -> None:
+        """`packed`: argument whose panels may be read ahead; `itemsize`: bytes of its elements."""
         self.b, self.schedule = b, schedule
         extents = loops.region.extents
         self.columns = loops.columns
@@ -83,10 +86,10 @@ class _Tiles:
         self.region = self._split_rows(loops)
         self.reduction = [(d, extents[d]) for d in loops.reduction if d in extents]
         self.batch = [(d, extents[d]) for d in loops.batch]
-        self.stream, self.ahead = packed, AHEAD
+        self.stream, self.ahead, self.line = packed, AHEAD // itemsize, LINE // itemsize
         if self.batch or len(self.reduction) != 1 or self.block or self.row_tiles > FEW_TILES:
             self.stream = None
-        elif self.panels * self.reduction[0][1] * self.width <= STREAM:
+        elif self.panels * self.reduction[0][1] * self.width * itemsize <= STREAM:
             self.stream = None
         elif self.row_tiles > 1:
             self.ahead = self.reduction[0][1] * self.width  # the next panel, while this one's other tiles are computed
@@ -202,7 +205,7 @@ class _Tiles:
         cover the latency of memory: at 8 rows a quarter of the bandwidth was lost.
         """
         for load in (e for e in walk(update) if isinstance(e, Load) and e.argument == self.stream):
-            for begin in range(0, steps * self.width, LINE):
+            for begin in range(0, steps * self.width, self.line):
                 self.b.prefetch(load.argument, load.address, Point(), begin + self.ahead)
 
     def _update(self, update: Expr, points: list[Point], values: list[Any]) -> list[Any]:

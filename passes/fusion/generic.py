@@ -15,6 +15,8 @@ COMBINERS = frozenset(
     for name in ("addf addi mulf muli maximumf minimumf maxnumf minnumf maxsi minsi maxui minui andi ori xori".split())
 )
 
+WIDENINGS = frozenset(f"arith.{name}" for name in ("extf", "extsi", "extui", "sitofp"))
+
 
 @dataclass(frozen=True)
 class Generic:
@@ -243,8 +245,8 @@ def reduces_rows(generic: Generic) -> bool:
 
 
 def _source(value: ir.Value) -> ir.Value:
-    """The value before casts to a wider type."""
-    while isinstance(value, ir.OpResult) and value.owner.name in ("arith.extf", "arith.extsi", "arith.extui"):
+    """The value before casts to a wider type, or of an integer to a float."""
+    while isinstance(value, ir.OpResult) and value.owner.name in WIDENINGS:
         value = value.owner.operands[0]
     return value
 

@@ -5,9 +5,10 @@ seerc generate build/smollm2 --prompt "Once upon a time" --temperature 0.8 --top
 seerc generate build/model --plan plan.json --prompt-file prompts.txt --verify
 
 A model is compiled first, for as many sequences as there are prompts; -o saves the decoder with its plan and tokenizer,
-so that the next run starts at once. A plan of `seerc adapt` drafts tokens without some sub-blocks and verifies them:
-greedy text stays the same, sampled text keeps its distribution. Several prompts are decoded together and printed line
-by line with the number of the prompt.
+so that the next run starts at once. A plan of `seerc adapt --method skip` drafts tokens without some sub-blocks and
+verifies them: greedy text stays the same, sampled text keeps its distribution. One of `--method static` is another,
+lossy program, which --verify compares with the same changes to the model in transformers. Several prompts are decoded
+together and printed line by line with the number of the prompt.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import argparse
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,12 +26,13 @@ from seerc.cli.output import add_json_flag, progress, read_text, report
 from seerc.cli.streams import Printer
 
 if TYPE_CHECKING:
+    from compiler.adapt.plan import Plan
     from compiler.decode.check import Difference
     from compiler.decode.folder import CompiledDecoder
     from compiler.decode.generate import Request, Statistics
     from compiler.decode.text import TextStream
 
-CONTEXT, PREFILL = 512, 64
+CONTEXT = 512
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--top-p", type=float, default=1.0, metavar="P", help="sample among the likeliest tokens that sum to P only")
     add("--seed", type=int, default=0, metavar="S", help="of the sampling (default: 0)")
     add("--context", type=_positive, metavar="T", help=f"tokens that the cache holds a sequence (default: {CONTEXT})")
-    add("--plan", type=Path, metavar="PLAN.json", help="what `seerc adapt --method skip` decided")
+    add("--plan", type=Path, metavar="PLAN.json", help="what `seerc adapt` decided")
     add("--threads", type=_positive, metavar="N", help="default: OMP_NUM_THREADS, or one a CPU")
     add("-o", dest="output", type=Path, metavar="FOLDER", help="save the compiled decoder there")
     add("--verify", action="store_true", help="compare with transformers' greedy text; exit code 3 if it differs")
@@ -103,12 +105,10 @@ def _texts(args: argparse.Namespace) -> list[str]:
     return [*args.prompt, *lines]
 
 
-def _plan(path: Path | None) -> dict[str, Any] | None:
-    if path is None:
-        return None
+def _plan(path: Path | None) -> Plan | None:
     from compiler.adapt.plan import read_plan
 
-    return asdict(read_plan(path))
+    return None if path is None else read_plan(path)
 
 
 @dataclass(frozen=True)
@@ -120,21 +120,14 @@ class _Job:
     model: Any = None
 
 
-def _load(args: argparse.Namespace, texts: Sequence[str], plan: Mapping[str, Any] | None) -> _Job:
+def _load(args: argparse.Namespace, texts: Sequence[str], plan: Plan | None) -> _Job:
     """A saved decoder; `plan` takes the place of its own."""
     from compiler.decode.folder import load_decoder
-    from compiler.decode.generate import planned_draft
     from compiler.decode.text import encode
 
     compiled = load_decoder(args.model)
-    compiled = compiled if plan is None else replace(compiled, plan=plan)
-    options, draft = compiled.options, planned_draft(compiled.plan)
-    if draft is not None and (not options.skippable or draft.length + 1 not in options.widths):
-        widths = ", ".join(map(str, options.widths))
-        raise SeercError(
-            f"{args.model} was not compiled for the plan, whose drafts of {draft.length} tokens need a step of width "
-            f"{draft.length + 1} (it has {widths}) and skippable sub-blocks: give the model with --plan"
-        )
+    compiled = compiled if plan is None else compiled.with_plan(asdict(plan))
+    options = compiled.options
     if len(texts) != options.batch:
         raise SeercError(f"{args.model} decodes {options.batch} prompts together, got {len(texts)}")
     prompts = encode(compiled.tokenizer, texts, args.chat)
@@ -142,23 +135,23 @@ def _load(args: argparse.Namespace, texts: Sequence[str], plan: Mapping[str, Any
     return _Job(compiled, prompts)
 
 
-def _compile(args: argparse.Namespace, texts: Sequence[str], plan: Mapping[str, Any] | None) -> _Job:
+def _compile(args: argparse.Namespace, texts: Sequence[str], plan: Plan | None) -> _Job:
     """The model compiled for these prompts and the plan."""
-    from compiler.decode.build import compile_decoder
-    from compiler.decode.export import DecoderOptions
-    from compiler.decode.generate import planned_draft
+    from compiler.adapt.lossy_model import apply_to_model
+    from compiler.decode.build import compile_decoder, planned_options
     from compiler.decode.source import load_source
     from compiler.decode.text import encode
     from compiler.driver import CompileOptions
 
     with progress(f"loading {args.model}") as say:
-        source, context, draft = load_source(args.model), args.context or CONTEXT, planned_draft(plan)
+        source, context = load_source(args.model), args.context or CONTEXT
+        options = planned_options(plan and asdict(plan), len(texts), context)
         prompts = encode(source.tokenizer, texts, args.chat)
         _check_room(prompts, args.max_tokens, context)
-        widths = (1,) if draft is None else (1, draft.length + 1)
-        prefill = min(PREFILL, context)
-        options = DecoderOptions(len(texts), context, widths, prefill, skippable=draft is not None)
-        return _Job(compile_decoder(source, options, CompileOptions(), say, plan), prompts, source.model)
+        if plan is not None and plan.decision == "apply":
+            apply_to_model(source.model, plan)
+        compiled = compile_decoder(source, options, CompileOptions(), say, plan and asdict(plan))
+        return _Job(compiled, prompts, source.model)
 
 
 def _check_room(prompts: Sequence[Sequence[int]], new: int, context: int) -> None:
@@ -206,9 +199,10 @@ def _generate(args: argparse.Namespace, job: _Job, request: Request) -> _Result:
 
 
 def _differences(job: _Job, result: _Result, request: Request) -> list[Difference]:
+    from compiler.adapt.lossy_model import silenced
     from compiler.decode.check import differences
 
-    with progress("comparing with transformers"):
+    with progress("comparing with transformers"), silenced(job.model, job.compiled.options.removed):
         return differences(job.model, job.prompts, result.tokens, request)
 
 
@@ -242,6 +236,8 @@ def _summary(job: _Job, data: Mapping[str, Any], found: Sequence[Difference]) ->
         lines.append(f"acceptance {data['acceptance']:.3f} in {data['rounds']} rounds of draft and verification")
     elif plan is not None and plan["decision"] == "refuse":
         lines.append(f"the plan refuses, so no draft: {plan.get('why', 'no reason given')}")
+    elif plan is not None and plan["method"] == "static":
+        lines.append(f"the plan's program is lossy: {plan.get('why', 'no numbers given')}")
     if data["verified"] and not found:
         lines.append("the text is that of transformers, token by token")
     return lines + [_words(difference) for difference in found]

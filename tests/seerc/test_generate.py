@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,7 @@ def _damaged(folder: Path) -> list[str]:
     ("options", "message"),
     [
         (_longer_draft, "drafts of 3 tokens need a step of width 4 (it has 1, 3)"),
-        (_static, "method static"),
+        (_static, "a static plan is a program of its own"),
         (_damaged, "is no plan"),
         (lambda _: ["--plan", "none.json"], "none.json: No such file"),
         (
@@ -182,6 +183,27 @@ def test_user_errors_of_a_model(
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_a_static_plan_is_another_program(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a sub-block, with an FFN of low rank, one of few neurons and int8: transformers' text with the same."""
+    small = Plan("static", "apply", "", 2, 48, (2,), 0, 0.9, None, 1.2, 1.1, ((1, 24),), None, ((3, (1, 5, 40)),))
+    plan = replace(small, int8=(0,))
+    plan.write(tmp_path / "plan.json")
+    options = ["--plan", str(tmp_path / "plan.json"), "--context", "48", "--json"]
+    assert generate(model, *options, "--verify", "-o", str(tmp_path / "decoder")) == 0
+    output = capsys.readouterr()
+    texts = json.loads(output.out)["prompts"]
+    assert "the plan's program is lossy" in output.err
+    tokens = byte_tokenizer()(PROMPTS[0])["input_ids"]
+    assert texts[0]["tokens"] != reference(build("llama"), tokens, 9)
+    assert generate(tmp_path / "decoder", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["prompts"] == texts
+    assert generate(tmp_path / "decoder", "--plan", str(tmp_path / "plan.json"), "--json") == 0
+    capsys.readouterr()
+    REFUSAL.write(tmp_path / "plan.json")
+    assert generate(tmp_path / "decoder", "--plan", str(tmp_path / "plan.json")) == 1
+    assert "compiled for another plan" in capsys.readouterr().err
 
 
 def test_a_model_without_a_tokenizer(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

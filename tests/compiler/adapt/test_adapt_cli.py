@@ -79,7 +79,59 @@ def test_static(folder: Path, cache: Path, tmp_path: Path, capsys: pytest.Captur
     assert data["kl_held_out"] < 1e-5
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert main(adapt(folder, *options)) == 0
-    assert "apply: single losses sum to" in capsys.readouterr().out
+    assert "apply: together the changes lose" in capsys.readouterr().out
+
+
+def test_static_int8(folder: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = tmp_path / "plan.json"
+    options = ["--method", "static", "--kl", "0.1", "--costs", str(folder / "cheap.json"), "--json", "-o", str(plan)]
+    assert main(adapt(folder, *options, "--variants", "full,int8")) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert set(data["variants"].values()) == {"int8"}
+    assert (data["decision"], data["skipped"]) == ("apply", [])
+    assert read_plan(plan).int8 == tuple(map(int, data["variants"]))
+    assert data["predicted_speedup"] > 1.5
+
+
+def test_static_variants_without_kernels_are_refused(
+    folder: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--method", "static", "--kl", "0.1", "--costs", str(folder / "cheap.json"), "--json"]
+    assert main(adapt(folder, *options, "--variants", "full,r-sparse")) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert set(data["variants"].values()) == {"r-sparse 0.4"}
+    assert (data["decision"], data["skipped"]) == ("refuse", [])
+    assert data["why"].startswith("there are no kernels")
+    assert data["predicted_speedup"] > 1
+    with pytest.raises(SystemExit):
+        main(adapt(folder, *options, "--variants", "int4"))
+    assert "int4 is none of full, skip, low-rank" in capsys.readouterr().err
+
+
+def test_never_slower(
+    folder: Path, cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is measured is written, and decides."""
+    options = ["--costs", str(folder / "cheap.json"), "--json", "--margin", "0.02", "--measure"]
+    for ratio, decision in ((1.25, "apply"), (0.5, "refuse")):
+        monkeypatch.setattr("compiler.adapt.measure.speedup", lambda *_, ratio=ratio: ratio)
+        assert main(adapt(folder, *options)) == 0
+        data = json.loads(capsys.readouterr().out)
+        assert (data["decision"], data["measured_speedup"]) == (decision, ratio)
+    assert f"measured 0.500 of the plain program's speed where {data['predicted_speedup']:.3f}" in data["why"]
+    dear = ["--costs", str(folder / "dear.json"), "--json", "--measure", "--evaluations", "10"]
+    assert main(adapt(folder, *dear)) == 0
+    assert json.loads(capsys.readouterr().out)["measured_speedup"] is None  # refused before: nothing to run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", [["skip", "--margin", "0.02"], ["static", "--kl", "1e-5"]])
+def test_measuring(folder: Path, cache: Path, capsys: pytest.CaptureFixture[str], method: list[str]) -> None:
+    options = ["--costs", str(folder / "cheap.json"), "--context", "48", "--json", "--measure"]
+    assert main(adapt(folder, *options, "--method", *method)) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["measured_speedup"] > 0
+    assert data["decision"] == ("apply" if data["measured_speedup"] >= 1 else "refuse")
 
 
 def test_mistakes_are_one_line(folder: Path, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -86,14 +86,14 @@ def test_expected_time_is_the_sum_over_all_outcomes(batch: int, capacity: float)
         math.comb(batch, width) * capacity**width * (1 - capacity) ** (batch - width) * (5 + width)
         for width in range(1, batch + 1)
     )
-    assert expected_ns(lambda width: 5 + width, batch, capacity, 2.0) == pytest.approx(expected + 2.0)
-    assert expected_ns(lambda width: 5 + width, batch, 1.0, 2.0) == 5 + batch
+    assert expected_ns(lambda width, _: 5 + width, batch, capacity, 2.0) == pytest.approx(expected + 2.0)
+    assert expected_ns(lambda width, _: 5 + width, batch, 1.0, 2.0) == 5 + batch
 
 
 def test_batches_take_the_gain_of_a_half_capacity_away() -> None:
     """Memory-bound layers (time without width): at B = 1 half the time is saved, at B = 8 nearly nothing."""
     losses = [[9.0, 9.0, 0.1, 0.0]] * 4
-    assert choose_capacities([lambda _: 1.0] * 4, losses, 1, 1.0).time == pytest.approx(2.0)
-    batched = choose_capacities([lambda _: 1.0] * 4, losses, 8, 1.0)
+    assert choose_capacities([lambda _, __: 1.0] * 4, losses, 1, 1.0).time == pytest.approx(2.0)
+    batched = choose_capacities([lambda _, __: 1.0] * 4, losses, 8, 1.0)
     assert batched.time == pytest.approx(4 * (1 - 0.5**8))
-    assert choose_capacities([lambda _: 1.0] * 4, losses, 8, 1.0, router_ns=0.1).chosen == (3, 3, 3, 3)
+    assert choose_capacities([lambda _, __: 1.0] * 4, losses, 8, 1.0, router_ns=0.1).chosen == (3, 3, 3, 3)

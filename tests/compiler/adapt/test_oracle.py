@@ -125,7 +125,7 @@ def test_fewer_positions_are_spread_over_each_continuation() -> None:
 
 def test_acceptance_by_position_follows_runs() -> None:
     agrees = np.array([[True, True, False, True, True, True]])
-    measured = Measured(frozenset(), agrees, agrees * 1.0, agrees * 0.0, np.ones_like(agrees))
+    measured = Measured(frozenset(), agrees, agrees * 1.0, agrees * 0.0, np.ones_like(agrees), agrees * 1.0, 1 - agrees)
     # starts 0 to 5 agree at 5 of 6; of the agreeing ones with a next position, 0, 1, 3, 4: three agree again.
     assert measured.by_position(2) == pytest.approx((5 / 6, 3 / 4))
     assert measured.acceptance == pytest.approx(5 / 6)

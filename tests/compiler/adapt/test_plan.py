@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from compiler.decode.source import load_source
 from costmodel.errors import SeercError
 from tests.compiler.adapt.conftest import build
 
-PLAN = Plan("skip", "refuse", "why", 1, 512, (3, 8), 4, 0.9, 0.88, 0.97, 0.95, low_rank=((5, 144),))
+PLAN = Plan("skip", "refuse", "why", 1, 512, (3, 8), 4, 0.9, 0.88, 0.97, 0.95, ((5, 144),), capacities=((2, 0.5),))
 
 
 class Words:
@@ -33,6 +34,13 @@ def test_plans_come_back(tmp_path: Path) -> None:
     assert read_plan(tmp_path / "plan.json") == PLAN
     written = json.loads((tmp_path / "plan.json").read_text())
     assert (written["format"], written["skipped"], written["draft_length"]) == (1, [3, 8], 4)
+    for field in ("stop_below", "small_ffn", "int8"):  # plans from before these were thought of
+        del written[field]
+    (tmp_path / "plan.json").write_text(json.dumps(written))
+    assert read_plan(tmp_path / "plan.json") == PLAN
+    more = replace(PLAN, stop_below=0.8, small_ffn=((7, (0, 3)),), int8=(4, 9), measured_speedup=1.1)
+    more.write(tmp_path / "plan.json")
+    assert read_plan(tmp_path / "plan.json") == more
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 2}', '{"format": 1, "skipped": ["x"]}', "null", "{"])

@@ -39,6 +39,24 @@ def test_round_trip(compiled: CompiledDecoder, saved: Path, tmp_path: Path) -> N
         assert generated(loaded.decoder(1), PROMPTS, Request(8), draft) == expected
 
 
+def test_other_plans(saved: Path) -> None:
+    loaded = load_decoder(saved)
+    assert loaded.with_plan({**PLAN, "skipped": (0, 1)}).plan == {**PLAN, "skipped": [0, 1]}
+    stop = {**PLAN, "stop_below": 0.8}
+    assert loaded.with_plan({**stop, "draft_length": 1, "decision": "refuse"}).plan is not None
+    static = {**PLAN, "method": "static"}
+    for plan, message in (
+        ({**PLAN, "draft_length": 3}, r"need a step of width 4 \(it has 1, 3\)"),
+        (stop, r"need a step of width 2 \(it has 1, 3\)"),
+        (static, "a static plan is a program of its own"),
+    ):
+        with pytest.raises(SeercError, match=message):
+            loaded.with_plan(plan)
+    assert replace(loaded, plan=static).with_plan(static).plan == static
+    with pytest.raises(SeercError, match="compiled for another plan"):
+        replace(loaded, plan=static).with_plan(PLAN)
+
+
 def test_steps_share_one_weights_file(saved: Path) -> None:
     inodes = {path.stat().st_ino for path in saved.glob("step-*/weights*")}
     assert len(inodes) == 1

@@ -43,6 +43,31 @@ def test_tokens_come_round_by_round_with_a_draft() -> None:
     assert statistics.acceptance == 0.7
 
 
+SURE = np.log([[0.01, 0.97, 0.01, 0.01], [0.01, 0.01, 0.97, 0.01], [0.2, 0.2, 0.2, 0.4], [0.97, 0.01, 0.01, 0.01]])
+"""The draft is right, but not sure of what comes after 2."""
+
+
+def test_a_draft_ends_with_the_token_that_it_is_not_sure_of() -> None:
+    decoder, statistics = MarkovDecoder(np.eye(4)[[1, 2, 3, 0]], SURE, 1, (1, 2, 4, 8)), Statistics()
+    parts = list(generate(decoder, [[0]], Request(9), Draft((0,), 7, 0.8), statistics))  # type: ignore[arg-type]
+    assert parts == [[[1, 2, 3, 0]], [[1, 2, 3, 0]], [[1]]]  # 3 is drafted, 0 is the full model's
+    assert (statistics.rounds, statistics.drafted, statistics.accepted) == (3, 9, 9)
+
+
+def test_a_batch_drafts_while_one_sequence_is_sure() -> None:
+    decoder, statistics = MarkovDecoder(np.eye(4)[[1, 2, 3, 0]], SURE, 2, (1, 2, 4, 8)), Statistics()
+    parts = list(generate(decoder, [[2], [3]], Request(5), Draft((0,), 7, 0.8), statistics))  # type: ignore[arg-type]
+    assert parts == [[[3, 0, 1, 2, 3], [0, 1, 2, 3, 0]]]
+    assert (statistics.rounds, statistics.drafted) == (1, 8)
+
+
+def test_widths_that_verify() -> None:
+    assert Draft((0,), 5).widths == (6,)
+    assert Draft((0,), 25, 0.8).widths == (2, 4, 8, 16, 26)
+    assert Draft((0,), 1, 0.8).widths == (2,)
+    assert Draft((0,), 7, 0.8).widths == (2, 4, 8)
+
+
 @pytest.mark.parametrize("draft", [None, Draft((0,), 2)])
 def test_an_end_token_ends_its_sequence_only(draft: Draft | None) -> None:
     decoder = chain(3)
@@ -125,9 +150,13 @@ def test_drafts_of_plans() -> None:
     plan = {"decision": "apply", "method": "skip", "skipped": [3, 5], "draft_length": 2}
     assert planned_draft(plan) == Draft((3, 5), 2)
     assert planned_draft({**plan, "decision": "refuse"}) is None
+    assert planned_draft({**plan, "stop_below": 0.8}) == Draft((3, 5), 2, 0.8)
+    assert planned_draft({**plan, "method": "static"}) is None
     assert planned_draft(None) is None
     for wrong, message in (
-        ({**plan, "method": "static"}, "method static"),
+        ({**plan, "method": "other"}, "method other"),
+        ({**plan, "stop_below": 1.5}, "stops below a probability"),
+        ({**plan, "stop_below": "x"}, "damaged"),
         ({**plan, "draft_length": 0}, "at least one token"),
         ({**plan, "draft_length": "x"}, "damaged"),
         ({**plan, "skipped": None}, "damaged"),

@@ -122,7 +122,7 @@ FULL = np.log([[0.6, 0.3, 0.1], [0.2, 0.3, 0.5], [0.35, 0.25, 0.4]])
 DRAFT = np.log([[0.2, 0.5, 0.3], [0.3, 0.3, 0.4], [0.05, 0.05, 0.9]])
 
 
-@pytest.mark.parametrize("draft", [None, Draft((0,), 1), Draft((0,), 3)])
+@pytest.mark.parametrize("draft", [None, Draft((0,), 1), Draft((0,), 3), Draft((0,), 3, 0.45)])
 @pytest.mark.parametrize("options", [(1.0, 0, 1.0), (0.7, 2, 1.0), (1.3, 0, 0.8)])
 def test_sampled_texts_have_the_full_models_distribution(
     options: tuple[float, int, float], draft: Draft | None

@@ -16,7 +16,7 @@ from tests.compiler.decode.decode_models import MODELS, PROMPTS, build, eager_de
 
 COUNT = 16
 CONTEXT = 32
-DRAFTS = (None, Draft((1,), 2), Draft((0, 3), 2))
+DRAFTS = (None, Draft((1,), 2), Draft((0, 3), 2), Draft((1,), 2, 0.5))
 
 
 def check(model: Any, decoder: Decoder, prompts: tuple[list[int], ...]) -> None:
