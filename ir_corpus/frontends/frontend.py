@@ -69,7 +69,12 @@ class Available:
 def _present(program: str) -> bool:
     if program.startswith("python:"):
         return find_spec(program.removeprefix("python:")) is not None
-    return Path(program).exists() if program.startswith("/") else shutil.which(program) is not None
+    if program.startswith("/"):
+        return Path(program).exists()
+    found = shutil.which(program)
+    if found is not None and Path(found).resolve().name == "rustup":  # stands for a toolchain that may not be there
+        return subprocess.run([found, "--version"], capture_output=True, check=False).returncode == 0
+    return found is not None
 
 
 def filled(command: Sequence[str], words: Mapping[str, str], flags: Sequence[str]) -> list[str]:
