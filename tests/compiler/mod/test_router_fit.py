@@ -79,9 +79,9 @@ def test_fitted_routers_choose_what_is_needed() -> None:
 
 @pytest.mark.slow
 def test_half_of_the_tokens_are_enough_for_recall() -> None:
-    task = RecallTask(vocabulary=40, tokens=32, pairs=2, noise=False)
+    task = RecallTask(vocabulary=80, tokens=64, pairs=4, noise=False)  # of tools/train_mqar.py
     options = RecallOptions(task, test_batches=8)
-    shape = DecoderShape(40, 32, (1.0, 1.0), BlockShape(32, 1, theta=100.0))
+    shape = DecoderShape(80, 64, (1.0, 1.0), BlockShape(64, 1, theta=100.0))
     full, _ = train_recall(shape, options)
     routed = route_recall(dataclasses.replace(shape, capacities=(0.5, 0.5)), full, options)
     random = route_recall(dataclasses.replace(shape, capacities=(0.5, 0.5), random=True), full, options)

@@ -47,9 +47,8 @@ def reference(model: LoadedModel) -> np.ndarray:
     for linear in module.modules():
         if isinstance(linear, torch.nn.Linear) or type(linear).__name__ == "Conv1D":
             matrix = linear.weight.data.T if type(linear).__name__ == "Conv1D" else linear.weight.data
-            rows = [row / (row.abs().max() / 127) for row in matrix]
-            rounded = [torch.round(row) * (own.abs().max() / 127) for row, own in zip(rows, matrix, strict=True)]
-            fresh = torch.stack(rounded)
+            scales = [row.abs().max().clamp(min=1e-12) / 127 for row in matrix]  # the padding token's row is zero
+            fresh = torch.stack([torch.round(row / scale) * scale for row, scale in zip(matrix, scales, strict=True)])
             linear.weight = torch.nn.Parameter(fresh.T if type(linear).__name__ == "Conv1D" else fresh)
     with torch.no_grad():
         found: Any = module.double()(*map(torch.from_numpy, model.example_inputs))
