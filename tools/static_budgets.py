@@ -21,9 +21,8 @@ import torch
 from compiler.adapt.alternatives import COMPILED, KINDS, alternatives
 from compiler.adapt.figure import draw_fronts
 from compiler.adapt.neurons import activity_of
-from compiler.adapt.plan import Plan
 from compiler.adapt.prompts import BUILT_IN, read_prompts
-from compiler.adapt.static import FULL, SKIP, Choices, StaticDecision, decide_static, measure_choices
+from compiler.adapt.static import FULL, SKIP, Choices, StaticDecision, decide_static, measure_choices, static_plan
 from compiler.adapt.study import open_study
 from compiler.adapt.variant_times import one_width, predicted_times
 from compiler.decode.source import load_source
@@ -82,7 +81,7 @@ def run(args: argparse.Namespace) -> None:
     if args.plans:
         for budget, decision in zip(args.budgets, found["compiled"], strict=True):
             args.plans.mkdir(parents=True, exist_ok=True)
-            plan_of(decision, budget, args.context).write(args.plans / f"kl-{budget:g}.json")
+            static_plan(decision, budget, 1, args.context).write(args.plans / f"kl-{budget:g}.json")
     for name, rows in record["results"].items():
         for one in rows:
             print(name, one)
@@ -123,27 +122,6 @@ def row(budget: float, found: StaticDecision) -> dict[str, Any]:
         "predicted_speedup": found.predicted_speedup,
         "bound_gap": found.selection.gap,
     }
-
-
-def plan_of(found: StaticDecision, budget: float, context: int) -> Plan:
-    """A plan for `seerc generate`; refused where held-out texts lose more than the budget."""
-    within = found.held_out_kl <= budget
-    return Plan(
-        method="static",
-        decision="apply" if within else "refuse",
-        why=f"{found.held_out_kl:.4f} nats a token on held-out texts, budget {budget:g}",
-        batch=1,
-        context=context,
-        skipped=tuple(sorted(found.change.skipped)),
-        draft_length=0,
-        acceptance=found.held_out_agreement,
-        acceptance_low=None,
-        predicted_speedup=found.predicted_speedup,
-        predicted_speedup_low=found.predicted_speedup,
-        low_rank=found.change.ranks,
-        small_ffn=found.change.neurons,
-        int8=found.change.int8,
-    )
 
 
 def _say(text: str) -> None:

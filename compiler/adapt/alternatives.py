@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, Protocol
@@ -59,7 +60,7 @@ def alternatives(stream: ResidualStream, activity: Callable[[], Activity], kinds
     return found
 
 
-class _OnMatrices:
+class _OnMatrices(ABC):
     """What all have in common: a stream, whose sub-blocks have matrices."""
 
     kind = ""
@@ -80,9 +81,9 @@ class _OnMatrices:
         matrices = self.matrices(block)
         return sum(self.streamed(matrix) for matrix in matrices) / sum(matrix.numel() for matrix in matrices)
 
+    @abstractmethod
     def streamed(self, matrix: Tensor) -> float:
         """f32 elements that are read in place of the matrix."""
-        raise NotImplementedError
 
 
 def cached_factors(cache: dict[int, list[Factors]], block: int, matrices: Sequence[Tensor], rank: int) -> list[Factors]:

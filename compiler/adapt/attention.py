@@ -7,7 +7,7 @@ recorded keys before it and to its own key, and rows do not see each other. That
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +34,11 @@ class AttentionState:
     own: Tensor | None = None
     absent: dict[int, Tensor] = field(default_factory=dict[int, Tensor])
     observe: Callable[[int, Tensor, Tensor, float | None], None] | None = None
+
+    def full_run(self, absent: Mapping[int, Tensor] | None = None) -> None:
+        """Let the attentions serve whole texts and record them, whatever other oracles of the stream did before."""
+        self.keys, self.values, self.seen, self.own = {}, {}, None, None
+        self.absent = dict(absent or {})
 
     def install(self, model: Any, attentions: list[nn.Module]) -> None:
         """Make `attentions` (by layer) of a Hugging Face model use this state."""

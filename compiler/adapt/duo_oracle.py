@@ -50,7 +50,7 @@ def all_programs(oracle: Oracle, layers: Sequence[int]) -> np.ndarray:
     if not layers or len(layers) > MOST or sorted(set(layers)) != list(layers):
         raise SeercError(f"give one to {MOST} layers in ascending order, got {list(layers)}: 2^n programs are run")
     tokens, state = oracle.texts.tokens, oracle.stream.attention
-    state.keys, state.values, state.seen, state.own, state.absent = {}, {}, None, None, {}
+    state.full_run()
     losses = np.empty((1 << len(layers), oracle.rows.valid.sum()), np.float32)
     with torch.no_grad():
         inputs = oracle.stream.inputs(tokens, torch.arange(tokens.shape[1]).expand_as(tokens))

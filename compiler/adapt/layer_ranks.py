@@ -13,7 +13,7 @@ def layer_ranks(oracle: Oracle, texts: int = 8) -> list[float]:
     """The mean rank of each layer's attention maps over some of the texts, without their padding."""
     sums = [0.0] * len(oracle.stream.layers)
     state = oracle.stream.attention
-    state.keys, state.values, state.seen, state.own, state.absent = {}, {}, None, None, {}
+    state.full_run()
 
     def observe(layer: int, query: Tensor, key: Tensor, scale: float | None) -> None:
         scores = query @ key.transpose(-1, -2) * (scale or query.shape[-1] ** -0.5)

@@ -108,7 +108,7 @@ class Oracle:
     def _record(self) -> None:
         """One full run over whole texts, for its keys and values."""
         state = self.stream.attention
-        state.keys, state.values, state.seen, state.own = {}, {}, None, None
+        state.full_run()
         tokens = self.texts.tokens
         inputs = self.stream.inputs(tokens, torch.arange(tokens.shape[1]).expand_as(tokens))
         self.stream.run(inputs.hidden, inputs)
@@ -187,7 +187,7 @@ class Oracle:
             since: the first layer that differs from the full network; what comes before it was run by `keep_streams`.
         """
         state, tokens = self.stream.attention, self.texts.tokens
-        state.keys, state.values, state.seen, state.own = {}, {}, None, None
+        state.full_run()
         with torch.no_grad():
             inputs = self.stream.inputs(tokens, torch.arange(tokens.shape[1]).expand_as(tokens))
             entry = self._streams_of_texts[since] if since else inputs.hidden
@@ -202,7 +202,7 @@ class Oracle:
     def keep_streams(self) -> None:
         """Run the full network over the whole texts and keep the stream before each layer, for `lossy`."""
         state, tokens = self.stream.attention, self.texts.tokens
-        state.keys, state.values, state.seen, state.own = {}, {}, None, None
+        state.full_run()
         with torch.no_grad():
             inputs = self.stream.inputs(tokens, torch.arange(tokens.shape[1]).expand_as(tokens))
             self._streams_of_texts = self._streams(inputs)[::2]

@@ -29,7 +29,7 @@ class RoutedRuns:
         self.oracle, self.stream = oracle, oracle.stream
         tokens = oracle.texts.tokens
         self.valid = torch.arange(tokens.shape[1]) < oracle.texts.ends.unsqueeze(1)
-        self._whole_texts()
+        self.stream.attention.full_run()
         with torch.no_grad():
             self._inputs = self.stream.inputs(tokens, torch.arange(tokens.shape[1]).expand_as(tokens))
             self._before = [self._inputs.hidden]
@@ -37,12 +37,6 @@ class RoutedRuns:
                 self._before.append(self.stream.through(layer, self._before[-1], self._inputs))
         pairs = zip(self._before[:-1], self._before[1:], strict=True)
         self.influence = [1 - torch.cosine_similarity(x, y, dim=-1) for x, y in pairs]
-
-    def _whole_texts(self, absent: Mapping[int, Tensor] | None = None) -> None:
-        """Let the attentions serve full runs; other oracles of the same stream may have run since."""
-        state = self.stream.attention
-        state.keys, state.values, state.seen, state.own = {}, {}, None, None
-        state.absent = dict(absent or {})
 
     def thresholds(self, capacities: Sequence[float]) -> list[dict[float, float]]:
         """By layer and capacity k: what the share k of these texts' tokens have at least."""
@@ -78,7 +72,7 @@ class RoutedRuns:
         """
         first = min(chosen, default=len(self.stream.layers))
         hidden = self._before[first]
-        self._whole_texts({layer: ~taken for layer, taken in chosen.items()})
+        self.stream.attention.full_run({layer: ~taken for layer, taken in chosen.items()})
         try:
             with torch.no_grad():
                 for layer in range(first, len(self.stream.layers)):
@@ -88,4 +82,4 @@ class RoutedRuns:
                 measured = self.oracle.quality(hidden)
             return measured.mean_kl, measured.acceptance
         finally:
-            self._whole_texts()
+            self.stream.attention.full_run()

@@ -13,6 +13,7 @@ from compiler.adapt.alternatives import COMPILED, Alternative, Int8, LowRank, Sm
 from compiler.adapt.costs import Costs
 from compiler.adapt.knapsack import Selection, Variant, cheapest, front
 from compiler.adapt.oracle import Oracle
+from compiler.adapt.plan import Plan
 from compiler.adapt.speculation import step_ns
 from compiler.adapt.variant_times import Times
 
@@ -159,3 +160,31 @@ def measure(oracle: Oracle, change: Change) -> tuple[float, float]:
     since = min([*change.skipped, *change.ways], default=0) // 2
     with all_applied(change.ways):
         return oracle.lossy(change.skipped, since if oracle.has_streams else 0)
+
+
+def static_plan(found: StaticDecision, budget: float, batch: int, context: int) -> Plan:
+    """The plan of a decision; refused where nothing changes, held-out texts lose too much, or kernels are missing."""
+    why = (
+        f"together the changes lose {found.measured_kl:.4f} nats a token on calibration and {found.held_out_kl:.4f} on "
+        f"held-out texts (budget {budget:g}; one by one they sum to {found.selection.loss:.4f}); no selection within "
+        f"that sum is more than {found.selection.gap:.2%} faster"
+    )
+    if not found.change.compiles:
+        why = f"there are no kernels for some of its variants (what if); {why}"
+    applies = any(found.selection.chosen) and found.held_out_kl <= budget and found.change.compiles
+    return Plan(
+        method="static",
+        decision="apply" if applies else "refuse",
+        why=why,
+        batch=batch,
+        context=context,
+        skipped=tuple(sorted(found.change.skipped)),
+        draft_length=0,
+        acceptance=found.held_out_agreement,
+        acceptance_low=None,
+        predicted_speedup=found.predicted_speedup,
+        predicted_speedup_low=found.predicted_speedup,
+        low_rank=found.change.ranks,
+        small_ffn=found.change.neurons,
+        int8=found.change.int8,
+    )

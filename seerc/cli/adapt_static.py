@@ -20,7 +20,7 @@ def adapt_static(args: argparse.Namespace, study: Study, costs: Costs, tell: Cal
     """Predict and measure every variant of every sub-block, then choose."""
     from compiler.adapt.alternatives import alternatives
     from compiler.adapt.neurons import activity_of
-    from compiler.adapt.static import decide_static, measure_choices
+    from compiler.adapt.static import decide_static, measure_choices, static_plan
     from compiler.adapt.variant_times import predicted_times, times_by_bytes
     from compiler.decode.source import load_source
     from compiler.decode.step_module import StepShape
@@ -33,7 +33,7 @@ def adapt_static(args: argparse.Namespace, study: Study, costs: Costs, tell: Cal
         times = predicted_times(load_source(args.model).model, study.stream, shape, ways, tell)
     choices = measure_choices(study.calibration, costs, ways, times, "skip" in args.variants, tell)
     found = decide_static(choices, study.calibration, study.held_out, costs, args.kl, tell)
-    plan = _plan(args, found)
+    plan = static_plan(found, args.kl, args.batch, args.context)
     extra = {
         "kl_sum": found.selection.loss,
         "kl": found.measured_kl,
@@ -49,35 +49,6 @@ def adapt_static(args: argparse.Namespace, study: Study, costs: Costs, tell: Cal
 def _changed(found: StaticDecision) -> list[tuple[int, int]]:
     """(sub-block, index of its variant) of all that are not whole."""
     return [(block, index) for block, index in enumerate(found.selection.chosen) if index]
-
-
-def _plan(args: argparse.Namespace, found: StaticDecision) -> Plan:
-    from compiler.adapt.plan import Plan
-
-    changed, within = bool(_changed(found)), found.held_out_kl <= args.kl
-    why = (
-        f"together the changes lose {found.measured_kl:.4f} nats a token on calibration and {found.held_out_kl:.4f} on "
-        f"held-out texts (budget {args.kl:g}; one by one they sum to {found.selection.loss:.4f}); no selection within "
-        f"that sum is more than {found.selection.gap:.2%} faster"
-    )
-    if not found.change.compiles:
-        why = f"there are no kernels for some of its variants (what if); {why}"
-    return Plan(
-        method="static",
-        decision="apply" if changed and within and found.change.compiles else "refuse",
-        why=why,
-        batch=args.batch,
-        context=args.context,
-        skipped=tuple(sorted(found.change.skipped)),
-        draft_length=0,
-        acceptance=found.held_out_agreement,
-        acceptance_low=None,
-        predicted_speedup=found.predicted_speedup,
-        predicted_speedup_low=found.predicted_speedup,
-        low_rank=found.change.ranks,
-        small_ffn=found.change.neurons,
-        int8=found.change.int8,
-    )
 
 
 def _tables(plan: Plan, found: StaticDecision) -> list[Any]:
