@@ -95,14 +95,15 @@ def _candidates(package: Package, frontends: Mapping[str, Frontend]) -> Iterator
             name: frontend for name, frontend in frontends.items() if not recipe.languages or name in recipe.languages
         }
         suffixes = _suffixes(wanted)
-        includes = () if recipe.flags else _includes(package.root / recipe.folder, package.root)
+        flags = _given(recipe, package.root)
+        includes = () if flags else _includes(package.root / recipe.folder, package.root)
         without = re.compile(recipe.without) if recipe.without else None
         for path in _walk(package.root / recipe.folder, package.root):
             language = suffixes.get(os.path.splitext(path)[1])
             if language is None or path in seen or (without and without.search(path)):
                 continue
             seen.add(path)
-            yield _flags(recipe, frontends[language], includes), path, language
+            yield flags or _include_flags(frontends[language], includes), path, language
 
 
 def _suffixes(frontends: Mapping[str, Frontend]) -> dict[str, str]:
@@ -110,9 +111,16 @@ def _suffixes(frontends: Mapping[str, Frontend]) -> dict[str, str]:
     return {suffix: name for name in reversed(list(frontends)) for suffix in frontends[name].suffixes}
 
 
-def _flags(recipe: Recipe, frontend: Frontend, includes: Sequence[str]) -> tuple[str, ...]:
-    if recipe.flags:
-        return tuple(substituted(flag, places()) for flag in recipe.flags)
+def _given(recipe: Recipe, root: Path) -> tuple[str, ...]:
+    """A recipe's flags with their words filled in; `-IGLOB` becomes one flag a folder."""
+    flags = list[str]()
+    for flag in recipe.flags:
+        found = sorted(root.glob(flag[2:])) if flag.startswith("-I") and "*" in flag else []
+        flags += [f"-I{path.relative_to(root)}" for path in found] or [substituted(flag, places())]
+    return tuple(flags)
+
+
+def _include_flags(frontend: Frontend, includes: Sequence[str]) -> tuple[str, ...]:
     return tuple(f"{frontend.include_flag}{folder}" for folder in includes) if frontend.include_flag else ()
 
 

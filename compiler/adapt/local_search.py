@@ -1,7 +1,8 @@
 """Local search over skip sets: a local model proposes swaps, additions and removals, the oracle decides.
 
 Around the best set measured so far the model of `sensitivity` is fitted; a beam over moves ranks the sets within a few
-moves of it; the most promising ones are measured, best first. A better set becomes the new centre.
+moves of it; the most promising ones are measured, best first. A set that is better beyond the error of the comparison
+becomes the new centre: the best of 60 measurements on few texts is often only the luckiest.
 
 What is maximised is not the counted agreement but the overlap sum of min(p_full, p_draft), the acceptance of sampled
 speculation: it is far less noisy. On SmolLM2 the overlap on one half of the texts ranks sets as the agreement on the
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 
@@ -24,9 +26,10 @@ Objective = Callable[[Skips, float], float]  # (skip set, its acceptance) -> wha
 
 @dataclass(frozen=True)
 class Neighbourhood:
-    """Which sub-blocks may be skipped, whether their number may change, the beam over moves, and patience.
+    """Which sub-blocks may be skipped, whether their number may change, the beam over moves, patience and caution.
 
-    `tries`: sets measured around one centre before the search moves to a better one.
+    `tries`: sets measured around one centre before the search moves to a better one. `caution`: standard errors of the
+    paired difference, text by text, that a set must be better by.
     """
 
     choosable: tuple[int, ...]
@@ -34,6 +37,7 @@ class Neighbourhood:
     depth: int = 3
     width: int = 8
     tries: int = 6
+    caution: float = 2.0
 
 
 def search(trials: Trials, seeds: Sequence[Skips], objective: Objective, near: Neighbourhood) -> Measured:
@@ -49,7 +53,7 @@ def search(trials: Trials, seeds: Sequence[Skips], objective: Objective, near: N
         if trials.left or not rank:
             trials.measure(seed)
     while trials.left > price(trials.oracle):
-        centre = _best(trials, objective).skipped
+        centre = _best(trials, objective, near).skipped
         proposals = _propose(trials, linearise(trials, centre), objective, near)
         fresh = [skipped for skipped in proposals if skipped not in trials.measured]
         if not fresh:
@@ -58,13 +62,29 @@ def search(trials: Trials, seeds: Sequence[Skips], objective: Objective, near: N
             if not trials.left:
                 break
             trials.measure(skipped)
-            if tried >= near.tries and trials.left > near.tries and _best(trials, objective).skipped != centre:
+            if tried >= near.tries and trials.left > near.tries and _best(trials, objective, near).skipped != centre:
                 break
-    return _best(trials, objective)
+    return _best(trials, objective, near)
 
 
-def _best(trials: Trials, objective: Objective) -> Measured:
-    return max(trials.measured.values(), key=lambda measured: objective(measured.skipped, measured.mean_overlap))
+def _best(trials: Trials, objective: Objective, near: Neighbourhood) -> Measured:
+    """In the order of measurement each set must beat the best before it with `caution` errors taken off its overlap."""
+
+    def better(best: Measured, other: Measured) -> Measured:
+        careful = other.mean_overlap - near.caution * paired_error(best, other)
+        gains = objective(other.skipped, careful) > objective(best.skipped, best.mean_overlap)
+        return other if gains else best
+
+    return reduce(better, trials.measured.values())
+
+
+def paired_error(one: Measured, other: Measured) -> float:
+    """Standard error of the difference of two sets' mean overlaps; texts are the independent samples."""
+    counts = one.valid.sum(1)
+    differences = ((other.overlap - one.overlap) * one.valid).sum(1)
+    spread = differences - counts * differences.sum() / counts.sum()
+    texts = len(counts)
+    return float(np.sqrt((spread**2).sum() * texts / max(texts - 1, 1)) / counts.sum())
 
 
 def _propose(trials: Trials, model: LocalModel, objective: Objective, near: Neighbourhood) -> list[Skips]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 UNKNOWN = "NOASSERTION"
 TIERS = ("permissive", "copyleft", "unknown")
@@ -38,7 +37,7 @@ _HEADERS = (
     (r'declare\s+license\s+"?((?:BSD|MIT|LGPL|GPL|STK-4\.3)[^";\n]*)', ""),
     (r"(?i)licen[sc]ed? under the (MIT|BSD|ISC|zlib) licen[sc]e", ""),
 )
-_ANY_HEADER = re.compile(r"SPDX|licen[cs]e|public domain|permission|redistribution|illinois", re.IGNORECASE)
+_ANY_HEADER = ("spdx", "license", "licence", "public domain", "permission", "redistribution", "illinois")
 _TEXTS = (
     ("Apache License", "Apache-2.0"), ("GNU AFFERO", "AGPL-3.0-or-later"), ("GNU LESSER", "LGPL-2.1-or-later"),
     ("GNU GENERAL PUBLIC", "GPL-2.0-or-later"), ("Mozilla Public License", "MPL-2.0"),
@@ -64,7 +63,8 @@ _GNU = re.compile(r"^(A?GPL|LGPL|GFDL|MPL)[- ]?v?(\d+(?:\.\d+)?)(\+)?", re.IGNOR
 def header_licence(text: str) -> str:
     """The SPDX expression that the first 6,000 characters of a file state, or nothing."""
     head = text[:6000]
-    if not _ANY_HEADER.search(head):
+    lower = head.lower()
+    if not any(word in lower for word in _ANY_HEADER):
         return ""
     for pattern, expression in _HEADERS:
         if found := re.search(pattern, head, re.MULTILINE):
@@ -152,24 +152,30 @@ class Licences:
         """The SPDX expression of a file, NOASSERTION where nothing states one."""
         if found := header_licence(text):
             return found
-        if self._paragraphs is not None:
-            paragraph = self._paragraphs.find_files_paragraph(path)
-            if paragraph is not None and paragraph.license is not None:
-                return spdx(paragraph.license.synopsis)
-        return self._package or UNKNOWN
+        stated = next((licence for pattern, licence in self._paragraphs if pattern.fullmatch(path)), "")
+        return stated or self._package or UNKNOWN
 
 
-def _debian_copyright(path: Path) -> Any:
-    """A DEP-5 file as python-debian reads it; None where there is none or it has another format."""
+def _debian_copyright(path: Path) -> list[tuple[re.Pattern[str], str]]:
+    """The Files paragraphs of a DEP-5 file: pattern and licence, the last first, since the last that matches holds.
+
+    python-debian parses a paragraph anew for each path it is asked about; empty where there is no file of that format.
+    """
     if not path.exists():
-        return None
+        return []
     from debian.copyright import Copyright, MachineReadableFormatError, NotMachineReadableError
 
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
-            return Copyright(file, strict=False)
+            paragraphs = [
+                (one.files_pattern(), one.license) for one in Copyright(file, strict=False).all_files_paragraphs()
+            ]
     except (NotMachineReadableError, MachineReadableFormatError, ValueError):
-        return None
+        return []
+    found = [
+        (pattern, spdx(stated.synopsis) if stated else "") for pattern, stated in paragraphs if pattern is not None
+    ]
+    return found[::-1]
 
 
 def _root_licence(root: Path) -> str:

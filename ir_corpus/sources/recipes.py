@@ -20,7 +20,10 @@ _LIBCXX_CONFIGURATION = (  # what `zig c++` defines for the libc++ that it carri
 
 @dataclass(frozen=True)
 class Recipe:
-    """One folder of a package for some languages (empty: all), without some paths; flags are relative to the root."""
+    """One folder of a package for some languages (empty: all), without some paths; flags are relative to the root.
+
+    `-I` with a wildcard stands for all folders that it fits.
+    """
 
     folder: str
     languages: tuple[str, ...] = ()
@@ -40,7 +43,9 @@ RECIPES: dict[str, tuple[Recipe, ...]] = {
         ),
         Recipe("ziglang/lib/std", ("zig",)),
     ),
-    "debian:boost1.74": (Recipe("libs", ("c++",), ("-I.",)),),
+    "debian:boost1.74": (
+        Recipe("libs", ("c++",), ("-Ilibs/*/include", "-Ilibs/numeric/*/include")),
+    ),
     "debian:lapack": (Recipe("", ("fortran",)),),
     "debian:ldc": (
         Recipe("runtime/phobos/std", ("d",), ("-I=runtime/phobos",)),
