@@ -105,7 +105,8 @@ def with_kinds(choices: Choices, kinds: tuple[str, ...]) -> Choices:
         for vs, ws in zip(choices.variants, choices.ways, strict=True)
     ]
     variants = tuple(tuple(row[i] for i in at) for row, at in zip(choices.variants, kept, strict=True))
-    return Choices(variants, tuple(tuple(row[i] for i in at) for row, at in zip(choices.ways, kept, strict=True)))
+    ways = tuple(tuple(row[i] for i in at) for row, at in zip(choices.ways, kept, strict=True))
+    return Choices(variants, ways, choices.rest)
 
 
 def row(budget: float, found: StaticDecision) -> dict[str, Any]:

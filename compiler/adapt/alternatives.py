@@ -31,7 +31,7 @@ class Alternative(Protocol):
     def name(self) -> str: ...
 
     def fits(self, block: int) -> bool:
-        """Whether it is smaller than the sub-block's own matrices."""
+        """Whether it can stand for the sub-block (2 L: the head), and is smaller than its own matrices."""
         ...
 
     def bytes_share(self, block: int) -> float:
@@ -74,7 +74,7 @@ class _OnMatrices(ABC):
         return [matrix_of(linear) for linear in self.stream.linears(block)]
 
     def fits(self, block: int) -> bool:
-        return self.bytes_share(block) < 1
+        return block < self.stream.blocks and self.bytes_share(block) < 1
 
     def bytes_share(self, block: int) -> float:
         """Sum over the matrices of `streamed` over their elements."""
@@ -151,6 +151,9 @@ class Int8(_OnMatrices):
     """Weights rounded to 8 bits, symmetric, one scale for each output channel; activations stay f32."""
 
     kind = name = "int8"
+
+    def fits(self, block: int) -> bool:
+        return self.bytes_share(block) < 1
 
     def streamed(self, matrix: Tensor) -> float:
         return matrix.numel() / 4 + matrix.shape[0]

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from compiler.adapt.costs import Costs
+from compiler.adapt.costs import Costs, drafting
 from compiler.adapt.oracle import Measured
 from compiler.adapt.speculation import LONGEST_DRAFT, Speculation, repeated_ns, step_ns
 from compiler.decode.generate import next_width, verify_widths
@@ -89,7 +89,8 @@ def speculate_stopping(
     """The point of a skip set, a longest draft and a threshold."""
     one, longest = costs(1), len(chances.drafted)
     widths = verify_widths(longest, stops=True)
-    first, again = step_ns(one, skipped), repeated_ns(one, skipped)
+    draft = drafting(costs)
+    first, again = step_ns(draft, skipped), repeated_ns(draft, skipped)
     verify = {width: step_ns(costs(width)) for width in widths}
     spent = overhead_ns + sum(
         chance * (first + (count - 1) * again + verify[next_width(widths, count + 1)])

@@ -11,9 +11,13 @@ import numpy as np
 from compiler.adapt.costs import Costs, StepCosts
 from costmodel.errors import SeercError
 
+DRAFT = "draft"
+
 
 def read_costs(path: Path, blocks: int) -> Costs:
     """Costs from `{"WIDTH": {"blocks": [ns, ...], "rest": ns}, ...}`, linear between widths and beyond them.
+
+    A row "draft" holds those of a step of width 1 that drafts, where that is another program.
 
     Args:
         path: the file; it must hold width 1.
@@ -24,8 +28,9 @@ def read_costs(path: Path, blocks: int) -> Costs:
     """
     try:
         data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        widths = sorted(int(width) for width in data)
-        rows = [[*map(float, data[str(width)]["blocks"]), float(data[str(width)]["rest"])] for width in widths]
+        widths = sorted(int(width) for width in data if width != DRAFT)
+        names = [*map(str, widths), *([DRAFT] if DRAFT in data else [])]
+        rows = [[*map(float, data[name]["blocks"]), float(data[name]["rest"])] for name in names]
         table = np.array(rows)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise SeercError(f'{path} is no cost table: {{"1": {{"blocks": [ns, ...], "rest": ns}}, ...}}') from error
@@ -34,9 +39,11 @@ def read_costs(path: Path, blocks: int) -> Costs:
     if widths[0] != 1 or not np.isfinite(table).all() or table.min() < 0 or table[0].sum() <= 0:
         raise SeercError(f"{path} needs width 1, and times in nanoseconds that are not negative")
 
+    draft = StepCosts(tuple(rows[-1][:-1]), rows[-1][-1]) if DRAFT in data else None
+
     def costs(width: int) -> StepCosts:
-        row = [_between(width, widths, table[:, column]) for column in range(blocks + 1)]
-        return StepCosts(tuple(row[:-1]), row[-1])
+        row = [_between(width, widths, table[: len(widths), column]) for column in range(blocks + 1)]
+        return StepCosts(tuple(row[:-1]), row[-1], draft=draft if width == 1 else None)
 
     return costs
 

@@ -77,3 +77,12 @@ def matrix_of(linear: Any) -> Tensor:
     """The matrix [outputs, inputs] of a linear module: its weight, or a view of it."""
     weight: Tensor = linear.weight.detach()
     return weight.T if isinstance(linear, Conv1D) else weight
+
+
+def untied_head(model: Any) -> Any:
+    """The output embedding with a matrix of its own, which may be changed without the table of the input's."""
+    head: Any = model.get_output_embeddings()
+    if head.weight is model.get_input_embeddings().weight:
+        head.weight = nn.Parameter(head.weight.detach().clone(), requires_grad=False)
+        model.config.tie_word_embeddings = False
+    return head

@@ -13,7 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from compiler.adapt.alternatives import rounded
-from compiler.adapt.layers import attention_of, block_linears, decoder_layers, ffn_linears, ffn_modules, matrix_of
+from compiler.adapt.layers import (
+    attention_of,
+    block_linears,
+    decoder_layers,
+    ffn_linears,
+    ffn_modules,
+    matrix_of,
+    untied_head,
+)
 from compiler.adapt.low_rank import factors_of
 from compiler.adapt.plan import Plan
 from costmodel.errors import SeercError
@@ -22,12 +30,18 @@ from costmodel.errors import SeercError
 def apply_to_model(model: Any, plan: Plan) -> None:
     """Put the weights of a static plan in place; its skipped sub-blocks stay (a decoder's `removed` takes them out).
 
+    Other plans change drafts, not the model.
+
     Raises:
         SeercError: the plan is of a model of another shape.
     """
+    if plan.method != "static":
+        return
     layers = decoder_layers(model)
     blocks = [*plan.skipped, *(block for block, _ in (*plan.low_rank, *plan.small_ffn)), *plan.int8]
-    unknown = next((block for block in blocks if not 0 <= block < 2 * len(layers)), None)
+    head = 2 * len(layers)
+    allowed = {*range(head), *(block for block in plan.int8 if block == head)}
+    unknown = next((block for block in blocks if block not in allowed), None)
     if unknown is not None:
         raise SeercError(f"the plan is of another model: no sub-block {unknown} among {2 * len(layers)}")
     for block, rank in plan.low_rank:
@@ -35,7 +49,8 @@ def apply_to_model(model: Any, plan: Plan) -> None:
     for block, kept in plan.small_ffn:
         narrow_ffn(layers[block // 2], kept)
     for block in plan.int8:
-        for linear in block_linears(layers[block // 2], bool(block % 2)):
+        linears = [untied_head(model)] if block == head else block_linears(layers[block // 2], bool(block % 2))
+        for linear in linears:
             matrix_of(linear).copy_(rounded(matrix_of(linear)))
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from compiler.adapt.continuations import Continuations
 from compiler.adapt.stream import LayerInputs, ResidualStream
 
 Skips = frozenset[int]
+Drafting = Callable[[], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,10 @@ class Rows:
 class Oracle:
     """Measures skip sets of one model on one set of continuations; what it has measured it remembers."""
 
-    def __init__(self, stream: ResidualStream, texts: Continuations) -> None:
-        self.stream, self.texts = stream, texts
+    def __init__(self, stream: ResidualStream, texts: Continuations, drafting: Drafting | None = None) -> None:
+        """`drafting`: a context in which the model is what drafts run, if that is not the model itself."""
+        self.stream, self.texts, self.drafting = stream, texts, drafting or nullcontext
+        self._shared_layers = drafting is None
         with torch.no_grad():
             self._record()
             self.rows = self.select(int((texts.ends - texts.starts).max()))
@@ -172,8 +176,8 @@ class Oracle:
         return Measured(skipped, agrees, overlap, kl, self.rows.valid.numpy(), confidence, rank)
 
     def _draft(self, skipped: Skips, rows: Rows) -> Tensor:
-        first = min(skipped, default=0) // 2
-        with torch.no_grad():
+        first = min(skipped, default=0) // 2 if self._shared_layers else 0
+        with torch.no_grad(), self.drafting():
             hidden = self.stream.run(rows.hidden[2 * first], rows.inputs, first, skipped)
             return self._logits(hidden, rows.inputs)
 

@@ -18,10 +18,10 @@ class Plan:
     """What was decided for one model at one batch and context.
 
     `skipped`: sub-blocks in stream order (A1, F1, A2, F2, ... from 0) that the draft (skip) or the program (static)
-    leaves out; `low_rank`: [sub-block, rank] of FFNs with truncated weights, `small_ffn`: [sub-block, neurons kept],
-    `int8`: sub-blocks with 8-bit weights (all three static only). `stop_below`: a drafted token of lower probability
-    ends its draft, which has at most `draft_length` tokens. `capacities`: [layer, share of the tokens that take it] of
-    routed layers (mod only).
+    leaves out; `low_rank`: [sub-block, rank] of FFNs with truncated weights, `small_ffn`: [sub-block, neurons kept]
+    (both static only). `int8`: sub-blocks with 8-bit weights, 2 L for the head: of the program (static) or of the draft
+    (skip: all or none). `stop_below`: a drafted token of lower probability ends its draft, which has at most
+    `draft_length` tokens. `capacities`: [layer, share of the tokens that take it] of routed layers (mod only).
     `acceptance` and `acceptance_low`: on held-out texts, the value and its lower confidence bound. Speed-ups are over
     the plain program.
     """

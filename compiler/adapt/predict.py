@@ -18,8 +18,10 @@ from compiler.adapt.bandwidth import read_bandwidth
 from compiler.adapt.costs import Costs, StepCosts
 from compiler.adapt.layers import decoder_layers
 from compiler.decode.export import import_step, skippable
+from compiler.decode.int8 import all_blocks, int8_matrices, with_int8_weights
 from compiler.decode.step_module import StepShape
 from compiler.driver import CompileOptions, decide
+from compiler.frontend.model import ImportedModel
 from compiler.plan.steps import IfStep, KernelCall, Step, Steps
 from costmodel.in_place import Bandwidth, InPlace, KernelUse, kernel_use, read_in_place
 
@@ -51,25 +53,37 @@ class Predictor:
     def here(say: Callable[[str], None] = lambda _: None, cost_model: str = "default") -> Predictor:
         return Predictor(read_in_place(), read_bandwidth(say), CompileOptions(cost_model))
 
-    def step_costs(self, model: Any, shape: StepShape) -> StepCosts:
-        """Costs of one step of a transformers model, nothing compiled or run."""
-        layers = model.config.num_hidden_layers
-        twin = three_layers(model)
-        made, planned = decide(skippable(import_step(twin or model, shape, "step")), self.options)
+    def step_costs(self, model: Any, shape: StepShape, int8: bool = False) -> StepCosts:
+        """Costs of one step of a transformers model, nothing compiled or run; with `int8` of all weights in 8 bits."""
+        small = three_layers(model) or model
+        step = import_step(small, shape, "step")
+        if int8:
+            step = with_int8_weights(step, int8_matrices(small, all_blocks(small)))
+        return self.placed_costs(self.placed_uses(step, model.config.num_hidden_layers))
+
+    def placed_uses(self, step: ImportedModel, layers: int) -> list[PlacedUse]:
+        """The kernel calls of a step of so many layers, from one that has all of them or three."""
+        made, planned = decide(skippable(step), self.options)
         latencies = {key: choice.predicted["latency_ns"].value for key, choice in made.choices.items()}
         placed = placed_uses(planned, latencies)
-        return self.placed_costs(repeat_middle(placed, layers) if twin else placed)
+        known = 1 + max(one.block for one in placed if one.block is not None)
+        return placed if known == 2 * layers else repeat_middle(placed, layers)
 
     def placed_costs(self, placed: Sequence[PlacedUse]) -> StepCosts:
         """Costs of a step from its calls."""
         blocks, spread = [one.block for one in placed], self.fit.spread
-        full = step_costs(blocks, self._nanoseconds(placed), spread)
+        times = self._nanoseconds(placed)
+        full = step_costs(blocks, times, spread)
+        head = max(
+            ((one.use.streamed_bytes, time) for one, time in zip(placed, times, strict=True) if one.block is None),
+            default=(0.0, 0.0),
+        )
 
         def again(skipped: frozenset[int]) -> float:
             left = [one for one in placed if one.block not in skipped]
             return HOST_NS + sum(self._nanoseconds(left))
 
-        return StepCosts(full.blocks, full.rest, spread, again)
+        return StepCosts(full.blocks, full.rest, spread, again, head=head[1])
 
     def _nanoseconds(self, placed: Sequence[PlacedUse]) -> list[float]:
         return self.fit.nanoseconds([one.use for one in placed], self.bandwidth)
@@ -135,13 +149,18 @@ def step_costs(blocks: Sequence[int | None], nanoseconds: Sequence[float], sprea
     return StepCosts(tuple(sums[b] for b in range(len(sums))), rest, spread)
 
 
-def predicted_costs(model: Any, batch: int, context: int, say: Callable[[str], None] = lambda _: None) -> Costs:
+def predicted_costs(
+    model: Any, batch: int, context: int, say: Callable[[str], None] = lambda _: None, int8_drafts: bool = False
+) -> Costs:
     """Costs by width of a transformers model; widths beside WIDTHS are interpolated, beyond extrapolated."""
     predictor = Predictor.here(say)
     known: dict[int, StepCosts] = {}
     for width in WIDTHS:
         say(f"predicting steps of width {width}")
         known[width] = predictor.step_costs(model, StepShape(batch, width, context))
+    if int8_drafts:
+        say("predicting drafts with weights of 8 bits")
+        known[1] = replace(known[1], draft=predictor.step_costs(model, StepShape(batch, 1, context), int8=True))
     table = np.array([[*c.blocks, c.rest] for c in known.values()])
 
     def costs(width: int) -> StepCosts:

@@ -70,7 +70,7 @@ def linearise(
     with torch.no_grad():
         rows = oracle.select(positions)
         full = torch.log_softmax(stream.logits(rows.hidden[-1], rows.inputs), -1)
-    with torch.enable_grad():
+    with torch.enable_grad(), oracle.drafting():
         gates = [_gate(rows, block not in around) for block in range(stream.blocks)]
         draft = torch.log_softmax(stream.logits(_gated(stream, rows, gates), rows.inputs), -1)
         kl = (full.exp() * (full - draft)).sum(-1)[rows.valid]

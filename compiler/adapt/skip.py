@@ -1,5 +1,7 @@
 """`--method skip`: choose the skip set and draft length of lossless self-speculation, or refuse.
 
+With drafts of 8-bit weights the empty skip set is a choice, too, and the first one that is measured.
+
 Hidden-state programming over predicted time gives a set for every budget; the oracle measures some of them; local
 search maximises the predicted speed-up G; held-out texts, which nothing was chosen on, decide with a lower bound.
 """
@@ -11,7 +13,7 @@ from dataclasses import dataclass
 
 from compiler.adapt.confidence import wilson_low
 from compiler.adapt.confidence_stop import best_stopping, draft_chances, speculate_stopping
-from compiler.adapt.costs import Costs
+from compiler.adapt.costs import Costs, drafting
 from compiler.adapt.hidden_programming import Unit, program_hidden_states, relative_error
 from compiler.adapt.local_search import Neighbourhood, search
 from compiler.adapt.oracle import Measured, Oracle, Skips
@@ -21,7 +23,6 @@ from compiler.adapt.speculation import (
     draft_cost,
     pessimistic,
     speculate,
-    step_ns,
     verify_cost,
 )
 from compiler.adapt.trials import Trials
@@ -83,13 +84,14 @@ def decide_skips(
 
     Both oracles are of the same stream. `tell` is told what is being done.
     """
-    trials = Trials(calibration, options.evaluations)
+    trials, apart = Trials(calibration, options.evaluations), costs(1).draft is not None
 
     def gain(skipped: Skips, acceptance: float) -> float:
-        return best_speculation(costs, skipped, acceptance, options.overhead_ns).speedup if skipped else 0.0
+        return best_speculation(costs, skipped, acceptance, options.overhead_ns).speedup if skipped or apart else 0.0
 
     tell("hidden-state programming")
     seeds = _spread(list(_programmed(trials, costs).values()), options.seeds)
+    seeds = [frozenset[int](), *seeds] if apart else seeds
     tell(f"up to {trials.left} evaluations")
     best = search(trials, seeds, gain, Neighbourhood(calibration.stream.choosable, resize=True))
     tell("held-out texts")
@@ -142,7 +144,7 @@ def _with_stop(
 
 def _programmed(trials: Trials, costs: Costs) -> dict[int, Skips]:
     """A set for every budget, weights proportional to predicted time (whole numbers, the average near 1)."""
-    times, choosable = costs(1).blocks, trials.oracle.stream.choosable
+    times, choosable = drafting(costs).blocks, trials.oracle.stream.choosable
     average = sum(times[block] for block in choosable) / len(choosable)
     units = [Unit((block,), max(1, round(times[block] / average))) for block in choosable]
     most = max(1, min(STATES, sum(unit.weight for unit in units) * 3 // 4, trials.left // 2))
@@ -157,11 +159,10 @@ def _spread(sets: Sequence[Skips], count: int) -> list[Skips]:
 
 def _front(trials: Trials, costs: Costs, options: SkipOptions) -> tuple[FrontPoint, ...]:
     """Of the measured sets those that none beats in both, most acceptance first."""
-    one = costs(1)
     points: list[FrontPoint] = []
     for measured in trials.measured.values():
         best = best_speculation(costs, measured.skipped, measured.acceptance, options.overhead_ns)
-        saved = 1 - step_ns(one, measured.skipped) / step_ns(one)
+        saved = 1 - draft_cost(costs, measured.skipped)
         skipped = tuple(sorted(measured.skipped))
         points.append(FrontPoint(skipped, saved, measured.acceptance, best.draft_length, best.speedup))
     front: list[FrontPoint] = []
@@ -184,8 +185,9 @@ def _why(
     width = point.draft_length + 1
     stop = "" if point.stop_below is None else f", ended by a token under {point.stop_below:g},"
     verdict = "at least" if low_point.speedup > 1 + options.margin else "not surely above"
+    weights = "with weights of 8 bits and " if costs(1).draft else ""
     return (
-        f"skipping {len(skipped)} sub-block{'s' * (len(skipped) != 1)}, a draft step costs "
+        f"{weights}skipping {len(skipped)} sub-block{'s' * (len(skipped) != 1)}, a draft step costs "
         f"{draft_cost(costs, skipped):.3f} of a plain one and "
         f"{held_out.acceptance:.3f} of drafts are accepted (at least {low:.3f}, {held_out.tokens} held-out tokens); "
         f"verifying {width} tokens costs {verify_cost(costs, width):.2f} steps: at the best draft length "

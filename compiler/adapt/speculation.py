@@ -8,9 +8,9 @@ the draft's cost and the verification's width priced by predictions.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from compiler.adapt.costs import Costs, StepCosts
+from compiler.adapt.costs import Costs, StepCosts, drafting
 
 LONGEST_DRAFT = 25
 
@@ -45,10 +45,15 @@ def repeated_ns(costs: StepCosts, skipped: Collection[int]) -> float:
 
 
 def pessimistic(costs: Costs, skipped: Collection[int]) -> Costs:
-    """The least favourable costs within their spread: what is skipped costs less than predicted, what is kept more."""
+    """The least favourable costs within their spread: what is skipped costs less than predicted, what is kept more.
+
+    Where drafts are another program, that one costs more, and the full one less.
+    """
 
     def low(width: int) -> StepCosts:
         one = costs(width)
+        if one.draft is not None:
+            return replace(_scaled(one, 1 - one.spread), draft=_scaled(one.draft, 1 + one.draft.spread))
         less, more = 1 - one.spread, 1 + one.spread
         blocks = tuple(time * (less if block in skipped else more) for block, time in enumerate(one.blocks))
         again = one.again
@@ -57,10 +62,15 @@ def pessimistic(costs: Costs, skipped: Collection[int]) -> Costs:
     return low
 
 
+def _scaled(costs: StepCosts, factor: float) -> StepCosts:
+    again = costs.again
+    later = again and (lambda left: factor * again(left))
+    return StepCosts(tuple(factor * time for time in costs.blocks), factor * costs.rest, again=later)
+
+
 def draft_cost(costs: Costs, skipped: Collection[int]) -> float:
     """c(S): time of a draft step over that of a full step, both of width 1."""
-    one = costs(1)
-    return step_ns(one, skipped) / step_ns(one)
+    return step_ns(drafting(costs), skipped) / step_ns(costs(1))
 
 
 def verify_cost(costs: Costs, width: int) -> float:
@@ -94,8 +104,8 @@ def speculate(
 
     The first draft follows a full step, which has left the caches to the full model's weights.
     """
-    one = costs(1)
-    drafts = step_ns(one, skipped) + (draft_length - 1) * repeated_ns(one, skipped)
+    one, draft = costs(1), drafting(costs)
+    drafts = step_ns(draft, skipped) + (draft_length - 1) * repeated_ns(draft, skipped)
     spent = drafts + step_ns(costs(draft_length + 1)) + overhead_ns
     return Speculation(draft_length, expected_tokens(acceptance, draft_length), spent, step_ns(one))
 

@@ -66,10 +66,14 @@ class StaticDecision:
 
 @dataclass(frozen=True)
 class Choices:
-    """By sub-block what may be chosen: variants, and the alternative behind each (None: whole or left out)."""
+    """By sub-block, the head last, what may be chosen: variants, and the alternative behind each (None: none).
+
+    `rest`: nanoseconds of what there is no choice of.
+    """
 
     variants: tuple[tuple[Variant, ...], ...]
     ways: tuple[tuple[Alternative | None, ...], ...]
+    rest: float
 
     def change(self, chosen: Sequence[int]) -> Change:
         """What a selection changes."""
@@ -87,7 +91,7 @@ def measure_choices(
     tell: Callable[[str], None] = lambda _: None,
     known: Mapping[tuple[int, str], float] | None = None,
 ) -> Choices:
-    """Time and loss of every variant of every sub-block; those of the first and the last layer stay whole.
+    """Time and loss of every variant of every sub-block and of the head; the first and the last layer stay whole.
 
     `known`: losses measured before, by sub-block and variant.
     """
@@ -101,18 +105,19 @@ def measure_choices(
     oracle.keep_streams()
     variants: list[tuple[Variant, ...]] = []
     behind: list[tuple[Alternative | None, ...]] = []
-    for block, time in enumerate(costs(1).blocks):
-        fitting = [way for way in ways if way.fits(block)] if block in oracle.stream.choosable else []
+    one, choosable = costs(1), oracle.stream.choosable
+    for block, time in enumerate((*one.blocks, one.head)):
+        fitting = [way for way in ways if way.fits(block)] if block in choosable or block == len(one.blocks) else []
         tell(f"sub-block {block}")
         row = [Variant(FULL, time, 0.0)]
-        if skip and block in oracle.stream.choosable:
+        if skip and block in choosable:
             row.append(Variant(SKIP, 0.0, loss(block, SKIP, Change(frozenset({block}), {}))))
         for way in fitting:
             lost = loss(block, way.name, Change(frozenset(), {block: way}))
             row.append(Variant(way.name, times(block, way), lost))
         behind.append((*[None] * (len(row) - len(fitting)), *fitting))
         variants.append(tuple(row))
-    return Choices(tuple(variants), tuple(behind))
+    return Choices(tuple(variants), tuple(behind), one.rest - one.head)
 
 
 def decide_static(
@@ -136,9 +141,9 @@ def decide_static(
         measured_kl=seen,
         held_out_kl=kl,
         held_out_agreement=agreement,
-        predicted_speedup=step_ns(one) / (selection.time + one.rest),
+        predicted_speedup=step_ns(one) / (selection.time + choices.rest),
         front=tuple(
-            ((point.time + one.rest) / step_ns(one), point.loss) for point in front(choices.variants, units=512)
+            ((point.time + choices.rest) / step_ns(one), point.loss) for point in front(choices.variants, units=512)
         ),
     )
 

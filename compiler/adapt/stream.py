@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from compiler.adapt.attention import AttentionState
-from compiler.adapt.layers import attention_of, block_linears, decoder_layers, ffn_modules
+from compiler.adapt.layers import attention_of, block_linears, decoder_layers, ffn_modules, untied_head
 from costmodel.errors import SeercError
 
 
@@ -88,7 +88,9 @@ class ResidualStream:
         return tuple(range(2, self.blocks - 2))
 
     def linears(self, block: int) -> list[Any]:
-        """The modules that multiply by the matrices of a sub-block; an FFN's output matrix is last."""
+        """The modules that multiply by the matrices of a sub-block; an FFN's output matrix is last. 2 L is the head."""
+        if block == self.blocks:
+            return [untied_head(self.model)]
         return block_linears(self.layers[block // 2], ffn=block % 2 == 1)
 
     def inputs(self, ids: Tensor, positions: Tensor) -> LayerInputs:

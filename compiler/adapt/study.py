@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from compiler.adapt.continuations import Continuations, continue_prompts
+from compiler.adapt.int8_drafts import Int8Drafts
 from compiler.adapt.oracle import Oracle
 from compiler.adapt.prompts import split_texts
 from compiler.adapt.stream import ResidualStream
@@ -26,9 +27,17 @@ class Study:
 
 
 def open_study(
-    source: Source, prompts: Sequence[str], length: int, seed: int = 0, tell: Callable[[str], None] = lambda _: None
+    source: Source,
+    prompts: Sequence[str],
+    length: int,
+    seed: int = 0,
+    tell: Callable[[str], None] = lambda _: None,
+    int8_drafts: bool = False,
 ) -> Study:
-    """Let a model continue the prompts (cached), split them at random and record both halves; takes the model over."""
+    """Let a model continue the prompts (cached), split them at random and record both halves; takes the model over.
+
+    `int8_drafts`: what is measured are drafts with weights of 8 bits.
+    """
     tell(f"continuing {len(prompts)} prompts")
     texts = continue_prompts(source.model, source.tokenizer, prompts, length, cache_folder() / "adapt")
     stream = ResidualStream(source.model)
@@ -36,7 +45,8 @@ def open_study(
     if not chosen:
         raise SeercError("the model ends all prompts but one at once: give --calibration prompts that it continues")
     tell("recording the full model")
-    return Study(stream, Oracle(stream, take(texts, chosen)), Oracle(stream, take(texts, held)))
+    drafting = Int8Drafts(stream) if int8_drafts else None
+    return Study(stream, *(Oracle(stream, take(texts, part), drafting) for part in (chosen, held)))
 
 
 def take(texts: Continuations, rows: Sequence[int], longest: int | None = None) -> Continuations:

@@ -15,21 +15,21 @@ from compiler.adapt.alternatives import COMPILED, Alternative, Int8, LowRank, Sm
 from compiler.adapt.costs import Costs, StepCosts
 from compiler.adapt.layers import decoder_layers
 from compiler.adapt.lossy_model import factor_ffn, narrow_ffn
-from compiler.adapt.predict import PlacedUse, Predictor, placed_uses, repeat_middle, three_layers
+from compiler.adapt.predict import PlacedUse, Predictor, three_layers
 from compiler.adapt.stream import ResidualStream
-from compiler.decode.export import import_step, skippable
-from compiler.decode.int8 import int8_matrices, with_int8_weights
+from compiler.decode.export import import_step
+from compiler.decode.int8 import all_blocks, int8_matrices, with_int8_weights
 from compiler.decode.step_module import StepShape
-from compiler.driver import decide
 
 Times = Callable[[int, Alternative], float]
-"""Nanoseconds of a sub-block computed in another way."""
+"""Nanoseconds of a sub-block, or of the head (block 2 L), computed in another way."""
 
 
 def times_by_bytes(costs: Costs) -> Times:
     """The sub-block's own time, less in proportion to the bytes that it streams."""
-    blocks = costs(1).blocks
-    return lambda block, way: blocks[block] * way.bytes_share(block)
+    one = costs(1)
+    times = (*one.blocks, one.head)
+    return lambda block, way: times[block] * way.bytes_share(block)
 
 
 def predicted_times(
@@ -55,7 +55,7 @@ def predicted_times(
             plain = plain or _uses(predictor, model, shape, None)
             uses = [_streaming_less(use, plain, way, stream) for use in plain]
         table[way.name] = predictor.placed_costs(uses)
-    return lambda block, way: table[way.name].blocks[block]
+    return lambda block, way: (*table[way.name].blocks, table[way.name].head)[block]
 
 
 def one_width(model: Any, shape: StepShape, tell: Callable[[str], None]) -> Costs:
@@ -67,18 +67,14 @@ def one_width(model: Any, shape: StepShape, tell: Callable[[str], None]) -> Cost
 
 def _uses(predictor: Predictor, model: Any, shape: StepShape, way: Alternative | None) -> list[PlacedUse]:
     """The kernel calls of a step; with `way` of one whose sub-blocks are computed so."""
-    twin = three_layers(model)
-    small = twin or copy.deepcopy(model)
+    small = three_layers(model) or copy.deepcopy(model)
     layers = decoder_layers(small)
     for layer, block in zip(layers, range(1, 2 * len(layers), 2), strict=True):
         _change(layer, way, block)
     step = import_step(small, shape, "step")
     if isinstance(way, Int8):
-        step = with_int8_weights(step, int8_matrices(small, range(2 * len(layers))))
-    made, planned = decide(skippable(step), predictor.options)
-    latencies = {key: choice.predicted["latency_ns"].value for key, choice in made.choices.items()}
-    placed = placed_uses(planned, latencies)
-    return repeat_middle(placed, model.config.num_hidden_layers) if twin else placed
+        step = with_int8_weights(step, int8_matrices(small, all_blocks(small)))
+    return predictor.placed_uses(step, model.config.num_hidden_layers)
 
 
 def _change(layer: Any, way: Alternative | None, block: int) -> None:

@@ -18,7 +18,8 @@ def planned_options(plan: Mapping[str, Any] | None, batch: int, context: int) ->
     """The steps that a plan of `seerc adapt` needs; without one, or if it refuses, those of plain decoding."""
     prefill, draft = min(PREFILL, context), planned_draft(plan)
     if draft is not None:
-        return DecoderOptions(batch, context, draft.widths, prefill, skippable=True)
+        skippable = bool(draft.skip) or not draft.int8
+        return DecoderOptions(batch, context, draft.widths, prefill, skippable=skippable, draft_int8=draft.int8)
     if plan is None or plan["decision"] != "apply":
         return DecoderOptions(batch, context, prefill=prefill)
     return DecoderOptions(batch, context, prefill=prefill, removed=plan["skipped"], int8=plan.get("int8", ()))

@@ -38,8 +38,8 @@ class Decoder:
     accepted. So a draft is undone by `rewind`, and rejected tokens are never written.
     """
 
-    def __init__(self, programs: Sequence[Program], threads: int | None = None) -> None:
-        """`programs` as `compile_steps` makes them: by width, the prefill step last."""
+    def __init__(self, programs: Sequence[Program], threads: int | None = None, draft: int = 0) -> None:
+        """`programs` as `compile_steps` makes them, by width, the prefill step last; `draft` is the one that drafts."""
         self.threads = threads
         caches = [spec.shape for spec in programs[0].inputs if spec.dtype == "f32"]
         self.batch, self.context = caches[1][0], caches[1][2]
@@ -50,6 +50,7 @@ class Decoder:
         self.values = np.zeros((layers, *caches[1]), np.float32)
         self.lengths = np.zeros(self.batch, np.int64)
         *steps, prefill = [self._bind(program) for program in programs]
+        self._draft = steps.pop(draft) if draft else steps[0]
         self._steps, self._prefill = {step.width: step for step in steps}, prefill
         self._last = prefill
 
@@ -82,9 +83,14 @@ class Decoder:
         return logits.shape[-1]
 
     @property
+    def drafts_apart(self) -> bool:
+        """Whether drafts have a program of their own."""
+        return self._draft is not self._steps[1]
+
+    @property
     def blocks(self) -> int:
-        """Sub-blocks that `mask` chooses among; 0 if the steps of width 1 take no mask."""
-        mask = self._steps[1].mask
+        """Sub-blocks that `mask` chooses among; 0 if the step that drafts takes no mask."""
+        mask = self._draft.mask
         return 0 if mask is None else mask.size
 
     def rewind(self, lengths: int | Array) -> None:
@@ -99,6 +105,13 @@ class Decoder:
         step = self._steps.get(ids.shape[1])
         if step is None:
             raise SeercError(f"no step of width {ids.shape[1]}: this decoder has {', '.join(map(str, self.widths))}")
+        return self._step(step, ids, mask)
+
+    def draft(self, ids: Array, mask: Array | None = None) -> Array:
+        """Logits [B, 1, V] of the step that drafts; as `step` otherwise."""
+        return self._step(self._draft, ids, mask)
+
+    def _step(self, step: Step, ids: Array, mask: Array | None) -> Array:
         if step.mask is not None:
             step.mask[:] = True if mask is None else mask
         elif mask is not None and not np.all(mask):

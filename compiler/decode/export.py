@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from compiler.decode.int8 import int8_matrices, with_int8_weights
+from compiler.decode.int8 import all_blocks, int8_matrices, with_int8_weights
 from compiler.decode.step_module import DecodeStep, StepShape, example_inputs
 from compiler.driver import CompileOptions
 from compiler.frontend.model import Array, ImportedModel, TensorSpec
@@ -34,9 +34,10 @@ class DecoderOptions:
         context: tokens that the cache holds for each.
         widths: tokens a sequence that one step may take; 1 is always among them. K + 1 verifies a draft of K.
         prefill: tokens a sequence that one prefill step takes.
-        skippable: steps of width 1 take a mask of the sub-blocks to run (`seerc-layer-skip`).
+        skippable: drafting steps take a mask of the sub-blocks to run (`seerc-layer-skip`).
         removed: sub-blocks that no step has; the keys and values of a removed attention are zeros.
-        int8: sub-blocks whose weights are rounded to 8 bits.
+        int8: sub-blocks whose weights are rounded to 8 bits; 2 L, one beyond the last, is the head.
+        draft_int8: drafts have a step of width 1 of their own, with all these weights in 8 bits.
     """
 
     batch: int = 1
@@ -46,6 +47,7 @@ class DecoderOptions:
     skippable: bool = False
     removed: tuple[int, ...] = ()
     int8: tuple[int, ...] = ()
+    draft_int8: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(sorted({1, *self.widths})))  # JSON has lists
@@ -57,9 +59,15 @@ class DecoderOptions:
             raise SeercError(f"batch, context, widths and prefill are at least 1, got {self}")
 
     def shapes(self) -> list[StepShape]:
-        """Every step: by width, the prefill step last."""
-        steps = [StepShape(self.batch, width, self.context) for width in self.widths]
+        """Every step: by width, then that of drafts if they have one, the prefill step last."""
+        widths = (*self.widths, 1) if self.draft_int8 else self.widths
+        steps = [StepShape(self.batch, width, self.context) for width in widths]
         return [*steps, StepShape(self.batch, self.prefill, self.context, logits=False)]
+
+    @property
+    def draft(self) -> int:
+        """Which step of `shapes` drafts, and takes the mask of sub-blocks if they are skippable."""
+        return len(self.widths) if self.draft_int8 else 0
 
 
 def import_step(model: Any, shape: StepShape, name: str) -> ImportedModel:
@@ -78,15 +86,18 @@ def compile_steps(
     """One program for each of `options.shapes()`; `say` is told what goes on."""
     imported: list[ImportedModel] = []
     matrices, rounded = int8_matrices(model, options.int8), dict[str, Array]()
-    for shape in options.shapes():
+    everything = int8_matrices(model, all_blocks(model)) if options.draft_int8 else matrices
+    for index, shape in enumerate(options.shapes()):
+        drafts = index == options.draft
         kind = f"step of width {shape.width}" if shape.logits else f"prefill of width {shape.width}"
-        say(f"importing the {kind}")
-        step = import_step(model, shape, f"step-{shape.width}" if shape.logits else "prefill")
-        step = with_int8_weights(step, matrices, rounded)
+        say(f"importing the {kind}{' that drafts' if drafts and index else ''}")
+        name = ("draft" if drafts and index else f"step-{shape.width}") if shape.logits else "prefill"
+        step = import_step(model, shape, name)
+        step = with_int8_weights(step, everything if drafts else matrices, rounded)
         # A prefill step has 2 L outputs, and no sub-blocks of the last layer: only its keys and values are read.
         removed = [block for block in options.removed if shape.logits or block < len(step.outputs) - 2]
         step = without(step, removed) if removed else step
-        imported.append(skippable(step) if options.skippable and shape.width == 1 else step)
+        imported.append(skippable(step) if options.skippable and drafts else step)
     say(f"compiling {len(imported)} programs")
     return compile_together(imported, compile_options)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from compiler.decode.decoder import Decoder
 from compiler.decode.export import MASK, DecoderOptions
-from compiler.decode.generate import planned_draft
+from compiler.decode.generate import Draft, planned_draft
 from compiler.decode.source import load_tokenizer
 from compiler.decode.step_module import StepShape
 from compiler.native.buckets import copy_program
@@ -35,7 +35,7 @@ class CompiledDecoder:
 
     def decoder(self, threads: int | None = None) -> Decoder:
         """A decoder with caches of its own."""
-        return Decoder(self.programs, threads)
+        return Decoder(self.programs, threads, self.options.draft)
 
     def with_plan(self, plan: Mapping[str, Any]) -> CompiledDecoder:
         """The same programs for another plan; SeercError if they were not compiled for what it says."""
@@ -47,13 +47,18 @@ class CompiledDecoder:
             )
         draft, widths = planned_draft(given), self.options.widths
         missing = [width for width in draft.widths if width not in widths] if draft else []
-        if draft is not None and (missing or not self.options.skippable):
+        if draft is not None and (missing or not self._drafts(draft)):
             raise SeercError(
                 f"{self.name} was not compiled for the plan, whose drafts of {draft.length} tokens need a step of "
                 f"width {(missing or draft.widths)[0]} (it has {', '.join(map(str, widths))}) and skippable "
-                "sub-blocks: give the model with --plan"
+                f"sub-blocks{' in 8 bits' if draft.int8 else ''}: give the model with --plan"
             )
         return replace(self, plan=given)
+
+    def _drafts(self, draft: Draft) -> bool:
+        """Whether the step that drafts is the one that a draft needs."""
+        skips = self.options.skippable or (draft.int8 and not draft.skip)
+        return skips and draft.int8 == self.options.draft_int8
 
     def save(self, folder: Path | str) -> None:
         """Write the folder, whole or not at all; an older decoder there is replaced."""
@@ -93,17 +98,17 @@ def load_decoder(folder: Path | str) -> CompiledDecoder:
         raise SeercError(f"{folder} is not a compiled decoder: cannot read {NAME}: {error}") from error
     if version != FORMAT:
         raise SeercError(f"{folder} has decoder format {version}, this seerc reads {FORMAT}: compile the model again")
-    programs = [_step(folder / f"step-{i}", shape, options) for i, shape in enumerate(options.shapes())]
+    shapes = enumerate(options.shapes())
+    programs = [_step(folder / f"step-{i}", shape, options.skippable and i == options.draft) for i, shape in shapes]
     tokenizer = load_tokenizer(folder / TOKENIZER) if (folder / TOKENIZER).is_dir() else None
     return replace(made, programs=programs, tokenizer=tokenizer)
 
 
-def _step(folder: Path, shape: StepShape, options: DecoderOptions) -> Program:
-    """The step program in `folder`, which must be one for `shape`."""
+def _step(folder: Path, shape: StepShape, masked: bool) -> Program:
+    """The step program in `folder`, which must be one for `shape`, with or without a mask."""
     program = Program.load(folder)
     found = [spec.shape for spec in program.inputs[:4]]
     whole = len(found) == 4 and len(found[3]) == 4 and found[0] == (shape.batch, shape.width)
-    masked = options.skippable and shape.logits and shape.width == 1
     if not whole or found[3][2] != shape.context or masked != (program.inputs[-1].name == MASK):
         raise SeercError(f"{folder} holds another program than {NAME} says: compile the model again")
     return program

@@ -1,6 +1,7 @@
 """Text generation with a compiled decoder: plain and speculative, greedy and sampled.
 
-Speculation drafts K tokens with some sub-blocks skipped, verifies them in one step of width K + 1, and keeps what the
+Speculation drafts K tokens with some sub-blocks skipped, or with weights of 8 bits, verifies them in one step of width
+K + 1, and keeps what the
 full model would have said: greedy output is that of plain decoding token by token, sampled output has its distribution
 (Leviathan et al., "Fast Inference from Transformers via Speculative Decoding", 2022, algorithm 1).
 """
@@ -23,7 +24,7 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Draft:
-    """At most `length` tokens are drafted without the sub-blocks `skip`.
+    """At most `length` tokens are drafted without the sub-blocks `skip`; with `int8` by weights of 8 bits.
 
     `stop_below`: a token to which the draft gives a lower probability than this is the last of its draft (the
     confidence stop of Draft & Verify, arXiv 2309.08168, and SWIFT, arXiv 2410.06916); None drafts `length` always.
@@ -32,6 +33,7 @@ class Draft:
     skip: tuple[int, ...]
     length: int
     stop_below: float | None = None
+    int8: bool = False
 
     def __post_init__(self) -> None:
         if self.length < 1:
@@ -69,7 +71,7 @@ def planned_draft(plan: Mapping[str, Any] | None) -> Draft | None:
         if plan["method"] == "skip" and plan["decision"] == "apply":
             stop = plan.get("stop_below")
             stop = None if stop is None else float(stop)
-            return Draft(tuple(map(int, plan["skipped"])), int(plan["draft_length"]), stop)
+            return Draft(tuple(map(int, plan["skipped"])), int(plan["draft_length"]), stop, bool(plan.get("int8")))
         what = f"method {plan['method']}, decision {plan['decision']}"
     except (KeyError, TypeError, ValueError) as error:
         raise SeercError("the plan is damaged: write it again with `seerc adapt -o`") from error
@@ -152,7 +154,10 @@ class _Run:
     def __post_init__(self) -> None:
         self.mask = np.ones(self.decoder.blocks, np.bool_)
         if self.draft is not None:
-            if not self.decoder.blocks:
+            if self.draft.int8 != self.decoder.drafts_apart:
+                kind = ("f32", "8-bit")[self.draft.int8]
+                raise SeercError(f"this decoder does not draft with {kind} weights: compile it for this draft")
+            if self.draft.skip and not self.decoder.blocks:
                 raise SeercError("this decoder cannot skip sub-blocks: compile it as skippable")
             unknown = [block for block in self.draft.skip if not 0 <= block < self.decoder.blocks]
             if unknown:
@@ -181,7 +186,7 @@ class _Run:
         decoder, sampling, start = self.decoder, self.request.sampling, self.decoder.lengths.copy()
         tokens, drafts, going = [last], list[Array](), ~self.ended
         while len(drafts) < self.draft.length and going.any():
-            logits = decoder.step(tokens[-1], self.mask)[:, -1]
+            logits = decoder.draft(tokens[-1], self.mask)[:, -1]
             drafts.append(sampling.probabilities(logits))
             decoder.keep(1)
             tokens.append(sampling.draw(drafts[-1])[:, None])

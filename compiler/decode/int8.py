@@ -17,13 +17,29 @@ PREFIX, VIEW = "model.", ".view"
 """What the name of a parameter has around it in a step (`DecodeStep.model`; the frontend transposes linear weights)."""
 
 
+def all_blocks(model: Any) -> range:
+    """Every sub-block, and the head."""
+    return range(2 * len(decoder_layers(model)) + 1)
+
+
 def int8_matrices(model: Any, blocks: Iterable[int]) -> frozenset[str]:
-    """Names of the matrices of sub-blocks, as `model.named_parameters` has them."""
+    """Names of the matrices of sub-blocks, and of the head for block 2 L, as `model.named_parameters` has them.
+
+    A head that is tied to the embedding has both names.
+    """
     blocks = tuple(blocks)
     layers = decoder_layers(model) if blocks else []
-    modules = [module for block in blocks for module in block_linears(layers[block // 2], bool(block % 2))]
+    head = 2 * len(layers)
+    modules = [
+        module
+        for block in blocks
+        for module in (
+            [model.get_output_embeddings()] if block == head else block_linears(layers[block // 2], bool(block % 2))
+        )
+    ]
     chosen = {id(module.weight) for module in modules}
-    return frozenset(name for name, parameter in model.named_parameters() if id(parameter) in chosen)
+    named = model.named_parameters(remove_duplicate=False)
+    return frozenset(name for name, parameter in named if id(parameter) in chosen)
 
 
 def with_int8_weights(
@@ -31,9 +47,11 @@ def with_int8_weights(
 ) -> ImportedModel:
     """The step with these matrices in 8 bits; `known` as in `passes.adaptive.int8_weights.with_int8`.
 
-    A matrix that the step does not read, as those of the last layer in a prefill step, is passed over.
+    A matrix that the step does not read, as those of the last layer in a prefill step, is passed over; so is the table
+    of a tied head, whose transpose the head reads.
     """
-    wanted = tuple(name for name in step.weights if name.removeprefix(PREFIX).removesuffix(VIEW) in matrices)
+    named = [name for name in step.weights if name.removeprefix(PREFIX).removesuffix(VIEW) in matrices]
+    wanted = tuple(name for name in named if name + VIEW not in step.weights)
     if not wanted:
         return step
     with context(), ir.Location.unknown():

@@ -1,12 +1,14 @@
 """decide from predicted times where a transformer may do less, or that it should not
 
 seerc adapt zoo:smollm2 --method skip --batch 1 --context 512
+seerc adapt zoo:smollm2 --method skip --int8-drafts -o plan.json
 seerc adapt build/model --method static --kl 0.05 --calibration prompts.txt --json
 seerc adapt build/model --method skip -o plan.json --plot front.png
 
 skip: lossless self-speculation. A draft without some attention and FFN sub-blocks proposes tokens, the full model
-verifies them. static: a lossy program, within a KL budget, whose sub-blocks are left out or made smaller. mod: how many
-tokens each layer needs, within a KL budget: the capacities to train routers for.
+verifies them; with --int8-drafts its weights have 8 bits. static: a lossy program, within a KL budget, whose sub-blocks
+are left out or made smaller. mod: how many tokens each layer needs, within a KL budget: the capacities to train routers
+for.
 Half of the prompts are held out: nothing is chosen on them, and they decide with a lower confidence bound.
 """
 
@@ -59,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="skip, mod: apply above a speed-up of 1 + X (default: .05)",
     )
+    add("--int8-drafts", action="store_true", help="skip: drafts run with weights of 8 bits, the text stays the same")
     add("--kl", type=float, default=0.05, metavar="NATS", help="static, mod: KL budget a token (default: .05)")
     add(
         "--variants",
@@ -93,13 +96,16 @@ def _positive(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Study the model, decide, write and print what was decided."""
-    from compiler.adapt.cost_table import read_costs
     from compiler.adapt.prompts import BUILT_IN, read_prompts
     from compiler.adapt.study import open_study
     from compiler.decode.source import load_source
     from seerc.cli.adapt_mod import adapt_mod
     from seerc.cli.adapt_static import adapt_static
 
+    if args.int8_drafts and args.method != "skip":
+        raise SeercError(
+            f"--int8-drafts: --method {args.method} has no drafts (its int8 weights: --variants full,int8)"
+        )
     prompts = read_prompts(args.calibration or BUILT_IN)
     with progress(f"{args.model}") as tell:
         tell("loading")
@@ -111,8 +117,8 @@ def run(args: argparse.Namespace) -> int:
             plan = outcome.plan
         else:
             predicted = None if args.costs else _predicted(args, source.model, tell)
-            study = open_study(source, prompts, args.tokens, args.seed, tell)
-            costs = predicted or read_costs(args.costs, study.stream.blocks)
+            study = open_study(source, prompts, args.tokens, args.seed, tell, args.int8_drafts)
+            costs = predicted or _tabled(args, study.stream.blocks)
             method = _skip if args.method == "skip" else adapt_static
             outcome = method(args, study, costs, tell)
             plan = _measured(args, outcome.plan, study, tell) if args.measure else outcome.plan
@@ -128,7 +134,16 @@ def _predicted(args: argparse.Namespace, model: Any, tell: Callable[[str], None]
 
     if args.method == "static":
         return one_width(model, StepShape(args.batch, 1, args.context), tell)
-    return predicted_costs(model, args.batch, args.context, tell)
+    return predicted_costs(model, args.batch, args.context, tell, args.int8_drafts)
+
+
+def _tabled(args: argparse.Namespace, blocks: int) -> Costs:
+    from compiler.adapt.cost_table import DRAFT, read_costs
+
+    costs = read_costs(args.costs, blocks)
+    if args.int8_drafts != (costs(1).draft is not None):
+        raise SeercError(f'{args.costs}: --int8-drafts and a row "{DRAFT}" go together')
+    return costs
 
 
 def _measured(args: argparse.Namespace, plan: Plan, study: Study, tell: Callable[[str], None]) -> Plan:
@@ -161,6 +176,7 @@ def _skip(args: argparse.Namespace, study: Study, costs: Costs, tell: Callable[[
         predicted_speedup=found.point.speedup,
         predicted_speedup_low=found.low_point.speedup,
         stop_below=found.point.stop_below,
+        int8=tuple(range(study.stream.blocks + 1)) if args.int8_drafts else (),
     )
     front = [
         {
@@ -194,16 +210,22 @@ def _finish(args: argparse.Namespace, plan: Any, front: list[tuple[float, float]
 
 
 def _skip_tables(costs: Costs, plan: Any, found: SkipDecision) -> list[Any]:
-    times = costs(1).blocks
+    from compiler.adapt.costs import drafting
+
+    times = zip(costs(1).blocks, drafting(costs).blocks, strict=True)
     rows = [
-        (f"{'AF'[block % 2]}{block // 2 + 1}", time / 1e6, "skipped" if block in found.skipped else "")
-        for block, time in enumerate(times)
+        (
+            f"{'AF'[block % 2]}{block // 2 + 1}",
+            full / 1e6,
+            "skipped" if block in found.skipped else f"{draft / 1e6:.3f}",
+        )
+        for block, (full, draft) in enumerate(times)
     ]
     front = [
         (len(p.skipped), f"{p.time_saved:.1%}", p.acceptance, p.draft_length, p.predicted_speedup) for p in found.front
     ]
     return [
-        table(("sub-block", "predicted ms", "draft"), rows),
+        table(("sub-block", "predicted ms", "of the draft"), rows),
         "",
         table(("skipped", "time saved", "acceptance", "draft length", "speed-up"), front, "front (calibration texts)"),
         "",

@@ -54,7 +54,7 @@ def _changed(found: StaticDecision) -> list[tuple[int, int]]:
 def _tables(plan: Plan, found: StaticDecision) -> list[Any]:
     rows = [
         (
-            f"{'AF'[block % 2]}{block // 2 + 1}",
+            "head" if block == len(found.variants) - 1 else f"{'AF'[block % 2]}{block // 2 + 1}",
             row[0].time / 1e6,
             row[index].name,
             row[index].time / 1e6,

@@ -130,8 +130,8 @@ def attention(model: Any, kind: str) -> Iterator[None]:
 
 def eager_decoder(model: Any, options: DecoderOptions) -> Decoder:
     """A decoder whose steps PyTorch runs."""
-    steps = [EagerStep(model, s, options.skippable and s.logits and s.width == 1) for s in options.shapes()]
-    return Decoder(steps)  # type: ignore[arg-type]
+    steps = [EagerStep(model, s, options.skippable and i == options.draft) for i, s in enumerate(options.shapes())]
+    return Decoder(steps, draft=options.draft)  # type: ignore[arg-type]
 
 
 def reference(model: Any, prompt: Sequence[int], count: int, end: Sequence[int] = ()) -> list[int]:
@@ -168,7 +168,7 @@ class MarkovDecoder:
     """A decoder of `batch` sequences whose logits depend on the last token alone: `full` and `draft` [V, V]."""
 
     def __init__(self, full: np.ndarray, draft: np.ndarray, batch: int, widths: tuple[int, ...]) -> None:
-        self.full, self.draft, self.batch, self.widths = full, draft, batch, widths
+        self.full, self.skipping, self.batch, self.widths, self.drafts_apart = full, draft, batch, widths, False
         self.blocks, self.context, self.lengths = 1, 64, np.zeros(batch, np.int64)
 
     def prefill(self, prompts: Sequence[Sequence[int]]) -> np.ndarray:
@@ -176,7 +176,9 @@ class MarkovDecoder:
         return np.array([[prompt[-1]] for prompt in prompts])
 
     def step(self, ids: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
-        return (self.full if mask is None or mask.all() else self.draft)[ids]
+        return (self.full if mask is None or mask.all() else self.skipping)[ids]
+
+    draft = step
 
     def keep(self, counts: int | np.ndarray) -> None:
         self.lengths += counts
