@@ -1,6 +1,6 @@
 """Several programs of one model - at several shapes - that share one weights file.
 
-Each array is stored once for each way in which it is packed; later programs prefer the packing of the earlier ones.
+Each array is stored once for each way in which it is packed; programs prefer the packing of those before them.
 """
 
 from __future__ import annotations
@@ -21,23 +21,30 @@ from compiler.target import host_features
 from costmodel.region.roles import Packing
 
 
-def compile_together(models: Sequence[ImportedModel], options: CompileOptions) -> list[Program]:
-    """One program a model; arrays that are equal, whatever their names, are shared."""
+def compile_together(
+    models: Sequence[ImportedModel], options: CompileOptions, order: Sequence[int] | None = None
+) -> list[Program]:
+    """One program a model; arrays that are equal, whatever their names, are shared.
+
+    `order`: indices of the models, those first whose time depends most on how weights are packed; default: as given.
+    """
     names, weights = _join_weights(models)
-    stages: list[Stages] = []
+    order = range(len(models)) if order is None else order
+    stages: dict[int, Stages] = {}
     sources: Sources = {}
-    for model, renamed in zip(models, names, strict=True):
+    for index in order:
+        model, renamed = models[index], names[index]
         widths = {name: p.width for name, p in sources if isinstance(p, Packing)}
         panels = {name: widths[unique] for name, unique in renamed.items() if unique in widths}
         lowered = lower_model(model, options, panels=panels)
         planned = replace(lowered.planned, weights={b: renamed[n] for b, n in lowered.planned.weights.items()})
         infos = {key: KernelInfo(key, k.packing, k.scratch_bytes) for key, k in lowered.kernels.items()}
         assembly = assemble(planned, infos, weights, sources)
-        stages.append(replace(lowered, planned=planned, assembly=assembly))
-    programs: list[Program] = []
-    for model, lowered in zip(models, stages, strict=True):
-        shared = programs[0].folder / WEIGHTS if programs else stages[-1].assembly.arrays(weights)
-        programs.append(_link(model, lowered, stages[-1], shared))
+        stages[index] = replace(lowered, planned=planned, assembly=assembly)
+    last, programs = stages[order[-1]], list[Program]()
+    for index, model in enumerate(models):
+        shared = programs[0].folder / WEIGHTS if programs else last.assembly.arrays(weights)
+        programs.append(_link(model, stages[index], last, shared))
     return programs
 
 

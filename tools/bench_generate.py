@@ -3,9 +3,10 @@
     python tools/bench_generate.py build/adaptive/layerskip --plans seer=plan.json swift=swift.json \
         --prompts held-out.txt --tokens 64 --json docs/results/adaptive/generate-layerskip.json
 
-All contestants are one decoder with one set of weights: `plain` decodes token by token, a plan drafts and verifies, and
-`transformers` is the model's own `generate` with its cache. In every round each contestant decodes every prompt once,
-in shuffled order. A ratio above 1 means faster than plain; greedy text must be that of plain decoding.
+`plain` decodes token by token, a plan drafts and verifies with the same step programs (plans whose drafts have weights
+of 8 bits share a second decoder), and `transformers` is the model's own `generate` with its cache. In every round each
+contestant decodes every prompt once, in shuffled order. A ratio above 1 means faster than plain; greedy text must be
+that of plain decoding.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from compiler.adapt.prompts import BUILT_IN, read_prompts
 from compiler.decode.alternate import Prompts, Run, Timed, alternate, decoding
 from compiler.decode.build import compile_decoder
 from compiler.decode.check import greedy_tokens
+from compiler.decode.decoder import Decoder
 from compiler.decode.export import DecoderOptions
 from compiler.decode.generate import Request, Statistics, planned_draft
 from compiler.decode.source import load_source
@@ -61,11 +63,16 @@ def bench(args: argparse.Namespace) -> dict[str, Any]:
         raise SeercError("a static plan is another program: `seerc adapt --method static --measure` times it")
     source = load_source(args.model)
     prompts = encode(source.tokenizer, read_prompts(args.prompts)[: args.limit])
-    widths = tuple({1, *(width for draft in drafts.values() if draft for width in draft.widths)})
-    options = DecoderOptions(1, args.context, widths, skippable=True)
-    decoder = compile_decoder(source, options, CompileOptions(), print).decoder(args.threads)
+    decoders: dict[bool, Decoder] = {}
+    for int8 in sorted({draft.int8 for draft in drafts.values() if draft}) or [False]:
+        widths = tuple(
+            {1, *(width for draft in drafts.values() if draft and draft.int8 == int8 for width in draft.widths)}
+        )
+        options = DecoderOptions(1, args.context, widths, skippable=True, draft_int8=int8)
+        decoders[int8] = compile_decoder(source, options, CompileOptions(), print).decoder(args.threads)
     request = Request(args.tokens)
-    runs = {name: decoding(decoder, request, draft) for name, draft in {"plain": None, **drafts}.items()}
+    runs = {"plain": decoding(decoders[min(decoders)], request)}
+    runs |= {name: decoding(decoders[draft.int8], request, draft) for name, draft in drafts.items() if draft}
     if args.transformers:
         runs["transformers"] = theirs(source.model, request)
     found = alternate(runs, [[prompt] for prompt in prompts], args.rounds)

@@ -49,11 +49,13 @@ def pessimistic(costs: Costs, skipped: Collection[int]) -> Costs:
 
     Where drafts are another program, that one costs more, and the full one less.
     """
+    apart = costs(1).draft is not None
 
     def low(width: int) -> StepCosts:
         one = costs(width)
-        if one.draft is not None:
-            return replace(_scaled(one, 1 - one.spread), draft=_scaled(one.draft, 1 + one.draft.spread))
+        if apart:
+            draft = one.draft and _scaled(one.draft, 1 + one.draft.spread)
+            return replace(_scaled(one, 1 - one.spread), draft=draft)
         less, more = 1 - one.spread, 1 + one.spread
         blocks = tuple(time * (less if block in skipped else more) for block, time in enumerate(one.blocks))
         again = one.again

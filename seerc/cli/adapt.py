@@ -103,9 +103,7 @@ def run(args: argparse.Namespace) -> int:
     from seerc.cli.adapt_static import adapt_static
 
     if args.int8_drafts and args.method != "skip":
-        raise SeercError(
-            f"--int8-drafts: --method {args.method} has no drafts (its int8 weights: --variants full,int8)"
-        )
+        raise SeercError(f"--int8-drafts: --method {args.method} drafts nothing (static: try --variants full,int8)")
     prompts = read_prompts(args.calibration or BUILT_IN)
     with progress(f"{args.model}") as tell:
         tell("loading")

@@ -68,6 +68,22 @@ def test_skip_refuses_with_numbers(folder: Path, cache: Path, capsys: pytest.Cap
     assert "held-out" in text
 
 
+def test_8_bit_drafts(folder: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan, table = tmp_path / "plan.json", tmp_path / "costs.json"
+    cheap = json.loads((folder / "cheap.json").read_text())
+    table.write_text(json.dumps({**cheap, "draft": {"blocks": [2e5] * 12, "rest": 2e5}}))
+    options = ["--int8-drafts", "--json", "-o", str(plan), "--evaluations", "20"]
+    assert main(adapt(folder, *options, "--costs", str(table))) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["decision"] == "apply"
+    assert data["predicted_speedup"] > 2
+    assert read_plan(plan).int8 == tuple(range(13))
+    assert main(adapt(folder, *options, "--costs", str(folder / "cheap.json"))) == 1
+    assert 'a row "draft" go together' in capsys.readouterr().err
+    assert main(adapt(folder, "--int8-drafts", "--method", "static")) == 1
+    assert "static drafts nothing" in capsys.readouterr().err
+
+
 def test_static(folder: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture = tmp_path / "front.png"
     options = ["--method", "static", "--kl", "1e-5", "--costs", str(folder / "cheap.json"), "--plot", str(picture)]

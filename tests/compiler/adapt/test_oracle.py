@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from compiler.adapt.alternatives import Int8, all_applied
+from compiler.adapt.int8_drafts import Int8Drafts
 from compiler.adapt.oracle import Measured, Oracle
 from compiler.adapt.stream import ResidualStream
 from costmodel.errors import SeercError
@@ -137,3 +139,24 @@ def test_other_models_are_refused() -> None:
     config = BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, vocab_size=9)
     with pytest.raises(SeercError, match="BertLayer has no FFN"):
         ResidualStream(BertForMaskedLM(config))
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_drafts_with_rounded_weights(kind: str) -> None:
+    """Measured as a model whose weights are rounded in place, over the exact model's keys and values."""
+    stream = ResidualStream(build(kind))
+    texts, before = random_texts(), {n: p.detach().clone() for n, p in stream.model.named_parameters()}
+    exact, drafts = Oracle(stream, texts), Oracle(stream, texts, Int8Drafts(stream))
+    way, blocks = Int8(stream), range(stream.blocks + 1)
+    for skipped in ((), (4,), (2, 5)):
+        found = drafts.measure(skipped)
+        assert found.mean_kl > 0
+        assert found.mean_kl != exact.measure(skipped).mean_kl
+        with all_applied({block: way for block in blocks}):
+            rows = drafts.rows
+            drafts.attend_to(rows)
+            with torch.no_grad():
+                logits = stream.logits(stream.run(rows.hidden[0], rows.inputs, 0, skipped), rows.inputs)
+        agrees = (logits.argmax(-1) == exact._next).numpy()
+        assert (found.agrees == agrees)[found.valid].all()
+    assert all(torch.equal(p, before[n]) for n, p in stream.model.named_parameters() if n in before)

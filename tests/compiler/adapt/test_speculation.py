@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from compiler.adapt.confidence import wilson_low
 from compiler.adapt.costs import Costs, StepCosts
+from compiler.adapt.int8_drafts import Int8Drafts
 from compiler.adapt.local_search import Neighbourhood, search
 from compiler.adapt.oracle import Oracle
 from compiler.adapt.skip import SkipOptions, decide_skips
@@ -23,7 +24,9 @@ from compiler.adapt.speculation import (
     speculate,
     verify_cost,
 )
+from compiler.adapt.stream import ResidualStream
 from compiler.adapt.trials import Trials
+from tests.compiler.adapt.conftest import build, random_texts
 
 RATES = st.floats(0, 1, allow_nan=False)
 
@@ -141,3 +144,32 @@ def test_search_is_within_two_percent_of_all_sets(grown: tuple[Oracle, Oracle], 
     found = search(trials, [frozenset({5})], gain, Neighbourhood(choosable, resize=True))
     assert gain(found.skipped, found.mean_overlap) >= 0.98 * exhaustive
     assert trials.spent <= 60
+
+
+def test_drafts_of_another_program_are_priced_as_such() -> None:
+    draft = StepCosts((0.25,) * 10, 0.5, spread=0.1)
+
+    def costs(width: int) -> StepCosts:
+        return StepCosts((1.0,) * 10, 2.0, spread=0.1, draft=draft if width == 1 else None)
+
+    assert draft_cost(costs, ()) == pytest.approx(3 / 12)
+    assert draft_cost(costs, {1, 2}) == pytest.approx(2.5 / 12)
+    point = speculate(costs, (), 1.0, 3)
+    assert point.speedup == pytest.approx(4 * 12 / (3 * 3 + 12))
+    low = pessimistic(costs, ())
+    assert draft_cost(low, ()) == pytest.approx(3 * 1.1 / (12 * 0.9))
+    assert verify_cost(low, 4) == pytest.approx(1.0)
+
+
+def test_without_skips_8_bit_drafts_may_be_all_that_pays(grown: tuple[Oracle, Oracle]) -> None:
+    """Where every sub-block matters and drafts are cheap, nothing is skipped; the draft's own errors are measured."""
+    stream = ResidualStream(build("llama", 4, 0.3))
+    drafting = Int8Drafts(stream)
+    parts = [Oracle(stream, random_texts(8, seed=seed), drafting) for seed in (1, 2)]
+    draft = StepCosts((0.1,) * 8, 0.1)
+    found = decide_skips(*parts, lambda w: StepCosts((1.0,) * 8, 1.0, draft=draft), SkipOptions(evaluations=20))
+    assert found.apply
+    assert found.skipped == ()
+    assert 0 < found.held_out.mean_kl < 0.1
+    assert found.point.speedup > 2
+    assert "weights of 8 bits" in found.why
