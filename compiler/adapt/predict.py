@@ -8,6 +8,7 @@ layers are all alike, three are enough: the first, the last, and one that stands
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,7 +20,7 @@ from compiler.adapt.costs import Costs, StepCosts
 from compiler.adapt.layers import decoder_layers
 from compiler.decode.export import import_step, skippable
 from compiler.decode.int8 import all_blocks, int8_matrices, with_int8_weights
-from compiler.decode.step_module import StepShape
+from compiler.decode.step_module import StepShape, cache_shapes
 from compiler.driver import CompileOptions, decide
 from compiler.frontend.model import ImportedModel
 from compiler.plan.steps import IfStep, KernelCall, Step, Steps
@@ -28,7 +29,9 @@ from costmodel.in_place import Bandwidth, InPlace, KernelUse, kernel_use, read_i
 WIDTHS = (1, 2, 4, 8, 16)
 """Widths that are predicted; others are interpolated."""
 HOST_NS = 30_000.0
-"""Of a step outside of its program: binding, sampling, writing the new rows (measured: 20 to 40 us at batch 1)."""
+"""Of a step outside of its program: calling it, choosing a token (measured: 30 to 45 us at batch 1)."""
+KEEP_NS = 40.0
+"""Of writing one number of a new key into the cache, which weights have swept out (measured: 35 to 43)."""
 _MIDDLE = (2, 3)
 """Sub-blocks of the layer that stands for all between the first and the last."""
 
@@ -60,6 +63,14 @@ class Predictor:
         if int8:
             step = with_int8_weights(step, int8_matrices(small, all_blocks(small)))
         return self.placed_costs(self.placed_uses(step, model.config.num_hidden_layers))
+
+    def decoding_costs(self, model: Any, shape: StepShape, int8: bool = False) -> StepCosts:
+        """The same with what it takes to cache one token a sequence."""
+        costs = self.step_costs(model, shape, int8)
+        keys = sum(math.prod(values) / shape.context for values in cache_shapes(model, shape)[1::2])
+        again = costs.again
+        assert again is not None
+        return replace(costs, rest=costs.rest + KEEP_NS * keys, again=lambda left: KEEP_NS * keys + again(left))
 
     def placed_uses(self, step: ImportedModel, layers: int) -> list[PlacedUse]:
         """The kernel calls of a step of so many layers, from one that has all of them or three."""
@@ -157,10 +168,10 @@ def predicted_costs(
     known: dict[int, StepCosts] = {}
     for width in WIDTHS:
         say(f"predicting steps of width {width}")
-        known[width] = predictor.step_costs(model, StepShape(batch, width, context))
+        known[width] = predictor.decoding_costs(model, StepShape(batch, width, context))
     if int8_drafts:
         say("predicting drafts with weights of 8 bits")
-        known[1] = replace(known[1], draft=predictor.step_costs(model, StepShape(batch, 1, context), int8=True))
+        known[1] = replace(known[1], draft=predictor.decoding_costs(model, StepShape(batch, 1, context), int8=True))
     table = np.array([[*c.blocks, c.rest] for c in known.values()])
 
     def costs(width: int) -> StepCosts:

@@ -61,7 +61,7 @@ def predicted_times(
 def one_width(model: Any, shape: StepShape, tell: Callable[[str], None]) -> Costs:
     """Predicted costs of a step, whatever width is asked for: a lossy program only takes steps of width 1."""
     tell("predicting the plain step")
-    found = Predictor.here(tell).step_costs(model, shape)
+    found = Predictor.here(tell).decoding_costs(model, shape)
     return lambda width: found
 
 

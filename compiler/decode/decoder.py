@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from compiler.decode.export import MASK
+from compiler.decode.step_module import BLOCK
 from compiler.native.program import Program
 from costmodel.errors import SeercError
 
@@ -57,7 +58,7 @@ class Decoder:
     def _bind(self, program: Program) -> Step:
         width = program.inputs[0].shape[1]
         ids = np.zeros((self.batch, width), np.int64)
-        layers, (b, h, d, _) = len(self.keys), self.keys.shape[1:]
+        layers, (b, h, _, d, _) = len(self.keys), self.keys.shape[1:]
         new_keys, new_values = (
             np.empty((layers, b, h, d, width), np.float32),
             np.empty((layers, b, h, width, d), np.float32),
@@ -135,7 +136,10 @@ class Decoder:
         step, counts = self._last, np.broadcast_to(counts, self.batch)
         self._check_room(counts)
         for b, (begin, count) in enumerate(zip(self.lengths.tolist(), counts.tolist(), strict=True)):
-            self.keys[:, b, :, :, begin : begin + count] = step.new_keys[:, b, :, :, :count]
+            for block in range(begin // BLOCK, -(-(begin + count) // BLOCK)):
+                first, last = max(begin, block * BLOCK), min(begin + count, (block + 1) * BLOCK)
+                new = step.new_keys[:, b, :, :, first - begin : last - begin]
+                self.keys[:, b, :, block, :, first - block * BLOCK : last - block * BLOCK] = new
             self.values[:, b, :, begin : begin + count] = step.new_values[:, b, :, :count]
         self.lengths += counts
 

@@ -18,7 +18,7 @@ from compiler.native.program import Program, save_folder
 from costmodel.errors import SeercError
 
 NAME = "decoder.json"
-FORMAT = 1
+FORMAT = 2
 TOKENIZER = "tokenizer"
 
 

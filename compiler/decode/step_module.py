@@ -3,7 +3,9 @@
 The cache is an input that the step only reads; the keys and values of the new tokens are outputs, which the runtime
 writes into the cache. So nothing is copied, a rejected draft is undone by not writing, and every sequence of a batch
 may stand at its own length. Attention is over cache and new tokens together: one softmax over [T cached, q new] scores.
-Keys are cached transposed ([B, H, D, T]), so that scores are contiguous along T, where the vector lanes run.
+Keys are cached in blocks of 64 tokens, each transposed ([B, H, T / 64, D, 64]): scores are contiguous along T, where
+the vector lanes run, and a block is read as it lies in memory. Of one [D, T] matrix a tile of columns is short pieces
+of long rows: at T = 2,048 scores took a third to two thirds longer.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from transformers import AttentionInterface
 
 from compiler.frontend.model import FrontendError
 
+BLOCK = 64
+"""Tokens of a block of cached keys: enough vectors for one row of queries to keep the multipliers busy."""
 ATTENTION = "seerc-step"
 """Name under which transformers' models find `_attend`."""
 
@@ -76,8 +80,8 @@ class _Step:
 class DecodeStep(nn.Module):
     """(ids [B, q], lengths [B], keys and values of every layer) -> (logits [B, q, V], new keys and values).
 
-    Caches are keys [B, H, D, T] and values [B, H, T, D], layer by layer (k0, v0, k1, v1, ...); so are the new rows,
-    keys [B, H, D, q] and values [B, H, q, D]. Entries of the cache at and beyond `lengths` are not read.
+    Caches are keys [B, H, ceil(T / 64), D, 64] and values [B, H, T, D], layer by layer (k0, v0, k1, v1, ...); new rows
+    are keys [B, H, D, q] and values [B, H, q, D]. Entries of the cache at and beyond `lengths` are not read.
     """
 
     def __init__(self, model: Any, shape: StepShape) -> None:
@@ -121,7 +125,8 @@ def _attend(
     batch, heads, context, width = old_values.shape
     rows, count = query.shape[2], query.shape[1] // heads
     grouped = (query * (scaling or 1 / math.sqrt(query.shape[-1]))).reshape(batch, heads, count * rows, -1)
-    scores = torch.cat([grouped @ old_keys, grouped @ key.transpose(2, 3)], -1)
+    old = (grouped.unsqueeze(2) @ old_keys).transpose(2, 3).reshape(batch, heads, count * rows, -1)
+    scores = torch.cat([old[..., :context], grouped @ key.transpose(2, 3)], -1)
     scores = scores.reshape(batch, heads, count, rows, context + rows)
     if softcap is not None:
         scores = torch.tanh(scores / softcap) * softcap
@@ -150,7 +155,7 @@ def cache_shapes(model: Any, shape: StepShape) -> list[tuple[int, ...]]:
     if len(seen) != config.num_hidden_layers:
         raise FrontendError(f"{type(model).__name__}: {len(seen)} of {config.num_hidden_layers} layers keep keys")
     b, t = shape.batch, shape.context
-    return [s for i in sorted(seen) for h, d in [seen[i]] for s in ((b, h, d, t), (b, h, t, d))]
+    return [s for i in sorted(seen) for h, d in [seen[i]] for s in ((b, h, -(-t // BLOCK), d, BLOCK), (b, h, t, d))]
 
 
 def example_inputs(model: Any, shape: StepShape) -> tuple[Tensor, ...]:

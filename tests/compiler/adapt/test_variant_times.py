@@ -32,9 +32,9 @@ def test_times_follow_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     ways = alternatives(stream, lambda: activity_of(oracle), ("low-rank", "small-ffn", "int8"))
     times = predicted_times(model, stream, shape, ways, lambda _: None)
     for way in ways:
-        for block in (2, 3, 4, 5):
-            if way.fits(block):
-                # what is not weights (caches, norms) takes its time as before
-                assert times(block, way) == pytest.approx(plain.blocks[block] * way.bytes_share(block), rel=0.1)
+        for block in (3, 5):
+            assert times(block, way) == pytest.approx(plain.blocks[block] * way.bytes_share(block), rel=0.1)
+    for block in (2, 4):  # caches, here an eighth of what an attention reads, take their time as before
+        assert 0.25 < times(block, ways[-1]) / plain.blocks[block] < 0.5
     by_bytes = times_by_bytes(lambda _: StepCosts((1.0, 2.0) * 4, 0.0))
     assert by_bytes(3, ways[0]) == 2 * ways[0].bytes_share(3)

@@ -95,7 +95,7 @@ def options(**changes: Any) -> Callable[[Path], None]:
         (lambda folder: (folder / "decoder.json").write_text("[]"), "cannot read decoder.json"),
         (lambda folder: shutil.rmtree(folder / "step-1"), "step-1"),
         (lambda folder: (folder / "tokenizer" / "tokenizer.json").write_text("{"), "cannot load the tokenizer"),
-        (edit(format=2), "decoder format 2, this seerc reads 1"),
+        (edit(format=1), "decoder format 1, this seerc reads 2"),
         (edit(end=["x"]), "cannot read decoder.json"),
         (edit(options={"colour": 1}), "cannot read decoder.json"),
         (options(batch=0), "at least 1"),
