@@ -5,6 +5,7 @@ Each array is stored once for each way in which it is packed; programs prefer th
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,10 +27,11 @@ def compile_together(
 ) -> list[Program]:
     """One program a model; arrays that are equal, whatever their names, are shared.
 
-    `order`: indices of the models, those first whose time depends most on how weights are packed; default: as given.
+    `order`: indices of the models, those first whose time depends most on how weights are packed; default: those with
+    the largest inputs.
     """
     names, weights = _join_weights(models)
-    order = range(len(models)) if order is None else order
+    order = sorted(range(len(models)), key=lambda index: -_elements(models[index])) if order is None else order
     stages: dict[int, Stages] = {}
     sources: Sources = {}
     for index in order:
@@ -46,6 +48,10 @@ def compile_together(
         shared = programs[0].folder / WEIGHTS if programs else last.assembly.arrays(weights)
         programs.append(_link(model, stages[index], last, shared))
     return programs
+
+
+def _elements(model: ImportedModel) -> int:
+    return sum(math.prod(spec.shape) for spec in model.inputs)
 
 
 def _link(model: ImportedModel, stages: Stages, last: Stages, weights: Any) -> Program:

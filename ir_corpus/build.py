@@ -15,12 +15,12 @@ from pathlib import Path
 
 from costmodel.errors import SeercError
 from ir_corpus import worker
-from ir_corpus.finish import Planning, Spent, finish
+from ir_corpus.finish import Spent, finish
 from ir_corpus.frontends import LEVELS, chosen
 from ir_corpus.frontends.frontend import Frontend
 from ir_corpus.journal import Journal
 from ir_corpus.pairs import digest
-from ir_corpus.planning import Task, planned, task_for
+from ir_corpus.planning import Planning, Task, planned, task_for
 from ir_corpus.processes import die_with_parent
 from ir_corpus.sandbox import Limits
 from ir_corpus.sources import resolve

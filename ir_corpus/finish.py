@@ -7,7 +7,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,33 +15,12 @@ from costmodel.files import write_atomically
 from ir_corpus import llvm
 from ir_corpus.card import card
 from ir_corpus.clean import contamination, duplicates, split
-from ir_corpus.frontends.frontend import Frontend, version_of
+from ir_corpus.counts import Counts
+from ir_corpus.frontends.frontend import version_of
 from ir_corpus.journal import Journal
-from ir_corpus.pairs import Pair, digest, function_key
-from ir_corpus.planning import PIPELINE, Task
-from ir_corpus.sources.package import Package
+from ir_corpus.pairs import Pair, digest
+from ir_corpus.planning import PIPELINE, Planning, Task
 from ir_corpus.store import MANIFEST, ShardWriter
-
-LONG = "function: max tokens"
-
-
-@dataclass
-class Planning:
-    """Everything that a build works through, in order, and what was left out before compiling."""
-
-    levels: tuple[str, ...]
-    licence: str
-    frontends: Mapping[str, Frontend]
-    max_tokens: int = 4096
-    tasks: list[Task] = field(default_factory=list[Task])
-    packages: list[Package] = field(default_factory=list[Package])
-    reasons: dict[str, Counter[str]] = field(default_factory=dict[str, Counter[str]])
-
-    def add(self, package: Package, reasons: Mapping[str, Counter[str]]) -> None:
-        """A package and its counted reasons."""
-        self.packages.append(package)
-        for language, counts in reasons.items():
-            self.reasons.setdefault(language, Counter()).update(counts)
 
 
 @dataclass(frozen=True)
@@ -66,7 +45,7 @@ def finish(planning: Planning, journal: Journal, folder: Path, benchmark: Path |
     chosen = _splits(planning, kept)
     new = folder / "work" / "new"
     shutil.rmtree(new, ignore_errors=True)
-    writer, counts, spent = ShardWriter(new), _Counts(planning.max_tokens), Spent()
+    writer, counts, spent = ShardWriter(new), Counts(planning.max_tokens), Spent()
     for task in planning.tasks:
         language, result = reasons.setdefault(task.file.language, Counter()), journal.get(task.key)
         if result is None:
@@ -142,7 +121,7 @@ def _pairs(
     task: Task,
     result: Mapping[str, Any],
     chosen: Mapping[tuple[str, str, str], str],
-    counts: _Counts,
+    counts: Counts,
     reasons: Counter[str],
 ) -> Iterator[Pair]:
     file, package = task.file, task.package
@@ -165,64 +144,6 @@ def _pairs(
             reasons[reason] += 1
         else:
             yield pair
-
-
-class _Counts:
-    """What is stored, counted as it passes, with the hashes by which equal rows are known."""
-
-    def __init__(self, max_tokens: int) -> None:
-        self._max_tokens = max_tokens
-        self._functions = set[str]()
-        self._split_of: dict[bytes, str] = {}
-        self.files: dict[str, set[str]] = {}
-        self.rows: dict[str, Counter[str]] = {"file": Counter(), "function": Counter()}
-        self.licences: Counter[str] = Counter()
-        self.splits: dict[str, Counter[str]] = {}
-        self.short: Counter[str] = Counter()
-
-    def refused(self, pair: Pair) -> str:
-        """Why a row must not be stored beside those before it; counts the row if it may."""
-        source, canonical = bytes.fromhex(pair.source_sha256)[:16], bytes.fromhex(pair.canonical)[:16]
-        if self._split_of.setdefault(source, pair.split) != pair.split:
-            return "clean: equal source in another split"
-        if pair.kind == "function":
-            function = digest(function_key(pair))[:32]
-            if function in self._functions:
-                return "clean: equal function"
-            if self._split_of.setdefault(canonical, pair.split) != pair.split:
-                return "clean: equal function in another split"
-            self._functions.add(function)
-            if pair.tokens >= self._max_tokens:
-                return LONG
-            self.short[pair.language] += pair.tokens < 4096
-        else:
-            self.files.setdefault(pair.language, set()).add(f"{pair.package}/{pair.path}")
-        self.rows[pair.kind][pair.language] += 1
-        self.licences[pair.licence] += 1
-        self.splits.setdefault(pair.language, Counter())[pair.split] += 1
-        return ""
-
-    def described(self, reasons: Mapping[str, Counter[str]]) -> dict[str, Any]:
-        """The counts of the manifest; `pairs` are file pairs, one for each level, `files` their distinct files.
-
-        `functions_within_max_tokens` are the shares of function pairs that the limit of tokens left.
-        """
-        functions = self.rows["function"]
-        long = {name: counts[LONG] + counts["function: too long"] for name, counts in reasons.items()}
-        return {
-            "pairs": dict(sorted(self.rows["file"].items())),
-            "files": {language: len(names) for language, names in sorted(self.files.items())},
-            "functions": dict(sorted(functions.items())),
-            "functions_under_4096_tokens": {
-                name: round(self.short[name] / functions[name], 4) for name in sorted(functions)
-            },
-            "functions_within_max_tokens": {
-                name: round(functions[name] / (functions[name] + long[name]), 4) for name in sorted(functions)
-            },
-            "licences": dict(sorted(self.licences.items())),
-            "splits": {language: dict(sorted(counts.items())) for language, counts in sorted(self.splits.items())},
-            "reasons": {language: dict(sorted(counts.items())) for language, counts in sorted(reasons.items())},
-        }
 
 
 def _described(planning: Planning) -> dict[str, Any]:

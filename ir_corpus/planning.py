@@ -6,7 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ir_corpus.clean.filters import source_refused
@@ -47,6 +47,25 @@ class Planned:
 
     files: list[SourceFile]
     reasons: dict[str, Counter[str]]
+
+
+@dataclass
+class Planning:
+    """Everything that a build works through, in order, and what was left out before compiling."""
+
+    levels: tuple[str, ...]
+    licence: str
+    frontends: Mapping[str, Frontend]
+    max_tokens: int = 4096
+    tasks: list[Task] = field(default_factory=list[Task])
+    packages: list[Package] = field(default_factory=list[Package])
+    reasons: dict[str, Counter[str]] = field(default_factory=dict[str, Counter[str]])
+
+    def add(self, package: Package, reasons: Mapping[str, Counter[str]]) -> None:
+        """A package and its counted reasons."""
+        self.packages.append(package)
+        for language, counts in reasons.items():
+            self.reasons.setdefault(language, Counter()).update(counts)
 
 
 def planned(package: Package, frontends: Mapping[str, Frontend], licence: str, limit: int | None = None) -> Planned:

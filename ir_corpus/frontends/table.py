@@ -49,7 +49,7 @@ _RUST = (
     "-o",
     "{ir}",
     "-Ccodegen-units=1",
-    "-Cdebuginfo=line-tables-only",
+    "-Cdebuginfo=1",
     "-Clink-dead-code=yes",
 )
 _NIM = (

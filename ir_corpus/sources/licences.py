@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 UNKNOWN = "NOASSERTION"
 TIERS = ("permissive", "copyleft", "unknown")
@@ -167,15 +168,11 @@ def _debian_copyright(path: Path) -> list[tuple[re.Pattern[str], str]]:
 
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
-            paragraphs = [
-                (one.files_pattern(), one.license) for one in Copyright(file, strict=False).all_files_paragraphs()
-            ]
+            parsed: Any = Copyright(file, strict=False)
+        paragraphs = [(one.files_pattern(), one.license) for one in parsed.all_files_paragraphs()]
     except (NotMachineReadableError, MachineReadableFormatError, ValueError):
         return []
-    found = [
-        (pattern, spdx(stated.synopsis) if stated else "") for pattern, stated in paragraphs if pattern is not None
-    ]
-    return found[::-1]
+    return [(pattern, spdx(stated.synopsis) if stated else "") for pattern, stated in reversed(paragraphs) if pattern]
 
 
 def _root_licence(root: Path) -> str:

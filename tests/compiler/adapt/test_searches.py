@@ -8,7 +8,8 @@ import pytest
 from compiler.adapt.bayesian import BayesianOptimisation, top_subset
 from compiler.adapt.costs import Costs, StepCosts
 from compiler.adapt.hidden_programming import Unit, cosine, program_hidden_states, relative_error
-from compiler.adapt.oracle import Oracle
+from compiler.adapt.local_search import Neighbourhood, paired_error, search
+from compiler.adapt.oracle import Measured, Oracle
 from compiler.adapt.searches import SEARCHES
 from compiler.adapt.sensitivity import distance, linearise
 from compiler.adapt.stream import ResidualStream
@@ -38,6 +39,29 @@ def test_sizes_accounts_and_seeds(search: str, grown: tuple[Oracle, Oracle]) -> 
 def test_blocks_that_add_nothing_are_found(search: str, grown: tuple[Oracle, Oracle]) -> None:
     assert SEARCHES[search](Trials(grown[0], 40), 4, costs(), 0) == NOTHING
     assert grown[1].measure(NOTHING).acceptance == 1.0
+
+
+def test_a_lucky_set_is_no_new_centre(grown: tuple[Oracle, Oracle]) -> None:
+    """A gain that a few texts do not establish is not taken; one that all of them show is."""
+    texts, tokens = 8, 10
+    random = np.random.default_rng(0)
+    base = random.uniform(0.5, 0.9, (texts, tokens)).astype(np.float32)
+
+    def measured(skipped: int, gain: np.ndarray) -> Measured:
+        rows = np.ones((texts, tokens), bool)
+        empty = np.zeros((texts, tokens), np.int64)
+        return Measured(frozenset({skipped}), rows, base + gain, base, rows, base, empty)
+
+    noise = np.repeat(random.normal(0.01, 0.05, (texts, 1)), tokens, 1)
+    start, lucky, better = measured(2, base * 0), measured(3, noise), measured(4, base * 0 + 0.01)
+    assert lucky.mean_overlap > start.mean_overlap
+    assert paired_error(start, better) < 1e-6
+    assert paired_error(start, lucky) == pytest.approx(noise[:, 0].std(ddof=1) / texts**0.5, rel=1e-3)
+    for others, best in (((lucky,), start), ((lucky, better), better)):
+        trials = Trials(grown[0], 0)
+        trials.measured.update({one.skipped: one for one in (start, *others)})
+        found = search(trials, [start.skipped], lambda _, value: value, Neighbourhood((2, 3, 4)))
+        assert found is best
 
 
 def test_whole_layers_and_weights(grown: tuple[Oracle, Oracle]) -> None:

@@ -12,7 +12,11 @@ import pytest
 from costmodel.errors import SeercError
 from ir_corpus.audit import audit
 from ir_corpus.build import Options, build
+from ir_corpus.frontends import chosen
+from ir_corpus.planning import planned
 from ir_corpus.sources import resolve
+from ir_corpus.sources.package import Package
+from ir_corpus.sources.recipes import RECIPES, Recipe
 from ir_corpus.store import read_pairs
 
 
@@ -81,3 +85,13 @@ def test_kernels_of_the_zoo_become_pairs(tmp_path: Path, monkeypatch: pytest.Mon
     assert audit(tmp_path / "corpus") == []
     with pytest.raises(SeercError, match="zoo:nothing cannot be compiled"):
         resolve("zoo:nothing", tmp_path)
+
+
+def test_a_recipes_wildcard_stands_for_every_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "libs" / name / "include").mkdir(parents=True)
+    (tmp_path / "libs" / "a" / "x.c").write_text("/* SPDX-License-Identifier: MIT */\nint f(int x) { return x + 1; }\n")
+    recipe = Recipe("libs", ("c",), ("-Ilibs/*/include", "-DX=1"))
+    monkeypatch.setitem(RECIPES, "debian:wild", (recipe,))
+    found = planned(Package("debian:wild", "wild", "1", "", tmp_path), chosen(("c",)), "permissive")
+    assert [file.flags[:3] for file in found.files] == [("-Ilibs/a/include", "-Ilibs/b/include", "-DX=1")]
