@@ -36,7 +36,7 @@ def read_costs(path: Path, blocks: int) -> Costs:
         raise SeercError(f'{path} is no cost table: {{"1": {{"blocks": [ns, ...], "rest": ns}}, ...}}') from error
     if table.ndim != 2 or table.shape[1] != blocks + 1:
         raise SeercError(f"{path} does not give the {blocks} sub-blocks of this model at every width")
-    if widths[0] != 1 or not np.isfinite(table).all() or table.min() < 0 or table[0].sum() <= 0:
+    if widths[:1] != [1] or not np.isfinite(table).all() or table.min() < 0 or table[0].sum() <= 0:
         raise SeercError(f"{path} needs width 1, and times in nanoseconds that are not negative")
 
     draft = StepCosts(tuple(rows[-1][:-1]), rows[-1][-1]) if DRAFT in data else None

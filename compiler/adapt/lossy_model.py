@@ -35,15 +35,14 @@ def apply_to_model(model: Any, plan: Plan) -> None:
     Raises:
         SeercError: the plan is of a model of another shape.
     """
+    layers = decoder_layers(model)
+    head = 2 * len(layers)
+    blocks = [*plan.skipped, *(block for block, _ in (*plan.low_rank, *plan.small_ffn))]
+    unknown = {*blocks} - {*range(head)} | {*plan.int8} - {*range(head + 1)}
+    if unknown:
+        raise SeercError(f"the plan is of another model: no sub-block {min(unknown)} among {head}")
     if plan.method != "static":
         return
-    layers = decoder_layers(model)
-    blocks = [*plan.skipped, *(block for block, _ in (*plan.low_rank, *plan.small_ffn)), *plan.int8]
-    head = 2 * len(layers)
-    allowed = {*range(head), *(block for block in plan.int8 if block == head)}
-    unknown = next((block for block in blocks if block not in allowed), None)
-    if unknown is not None:
-        raise SeercError(f"the plan is of another model: no sub-block {unknown} among {2 * len(layers)}")
     for block, rank in plan.low_rank:
         factor_ffn(layers[block // 2], rank)
     for block, kept in plan.small_ffn:

@@ -87,7 +87,8 @@ def compile_steps(
     imported: list[ImportedModel] = []
     matrices, rounded = int8_matrices(model, options.int8), dict[str, Array]()
     everything = int8_matrices(model, all_blocks(model)) if options.draft_int8 else matrices
-    for index, shape in enumerate(options.shapes()):
+    shapes = options.shapes()
+    for index, shape in enumerate(shapes):
         drafts = index == options.draft
         kind = f"step of width {shape.width}" if shape.logits else f"prefill of width {shape.width}"
         say(f"importing the {kind}{' that drafts' if drafts and index else ''}")
@@ -100,7 +101,7 @@ def compile_steps(
         imported.append(skippable(step) if options.skippable and drafts else step)
     say(f"compiling {len(imported)} programs")
     # The more tokens a step takes, the more its time depends on the packing; a step of one reads all packings alike.
-    order = sorted(range(len(imported)), key=lambda index: (index == len(imported) - 1, -options.shapes()[index].width))
+    order = sorted(range(len(shapes)), key=lambda index: (not shapes[index].logits, -shapes[index].width))
     return compile_together(imported, compile_options, order)
 
 

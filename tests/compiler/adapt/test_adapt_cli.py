@@ -80,6 +80,9 @@ def test_8_bit_drafts(folder: Path, cache: Path, tmp_path: Path, capsys: pytest.
     assert read_plan(plan).int8 == tuple(range(13))
     assert main(adapt(folder, *options, "--costs", str(folder / "cheap.json"))) == 1
     assert 'a row "draft" go together' in capsys.readouterr().err
+    table.write_text(json.dumps({"draft": {"blocks": [2e5] * 12, "rest": 2e5}}))
+    assert main(adapt(folder, *options, "--costs", str(table))) == 1
+    assert "needs width 1" in capsys.readouterr().err
     assert main(adapt(folder, "--int8-drafts", "--method", "static")) == 1
     assert "static drafts nothing" in capsys.readouterr().err
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,14 @@ def test_drafts_of_other_weights_are_refused(drafting: CompiledDecoder) -> None:
     for wrong in ({**plan, "int8": []}, {**plan, "skipped": [1]}):
         with pytest.raises(SeercError, match="was not compiled for the plan"):
             drafting.with_plan(wrong)
+
+
+@pytest.mark.parametrize("changes", [{"skipped": (4,)}, {"int8": (5,)}, {"int8": (-1,)}])
+@pytest.mark.parametrize("method", ["skip", "static"])
+def test_plans_of_other_models_are_refused_before_compiling(method: str, changes: dict[str, tuple[int, ...]]) -> None:
+    plan = dataclasses.replace(Plan(method, "apply", "", 1, 32, (), 2, None, None, 1, 1), **changes)  # type: ignore[arg-type]
+    with pytest.raises(SeercError, match="plan is of another model"):
+        apply_to_model(build("llama"), plan)
 
 
 def test_a_tied_head_is_rounded_and_its_table_is_not() -> None:
