@@ -31,8 +31,8 @@ from compiler.measure import measure_candidate
 from compiler.plan.steps import KernelCall, Steps, calls
 from compiler.ray_pool import ray_pool
 from compiler.target import calibrate, detect_target, variant
-from costmodel.errors import SeercError
-from costmodel.facts import facts
+from costmodel.errors import SeercError, unknown_name
+from costmodel.facts import KINDS, facts
 from costmodel.record import RecordWriter, make_record
 from costmodel.target import Target
 from costmodel.workload import parse_workload
@@ -53,8 +53,8 @@ class CollectOptions:
     """`per_workload` schedules at most are measured of each workload: the heuristic's and a random sample.
 
     `target` is a variant of this machine (compiler.target.VARIANTS), or empty for the machine itself; `share` of the
-    workloads are taken, the same ones for a seed. `ray` is the address of a cluster (compiler.ray_pool), or empty for
-    `jobs` processes here.
+    workloads are taken, the same ones for a seed, of `kinds` (costmodel.facts.KINDS; empty for all). `ray` is the
+    address of a cluster (compiler.ray_pool), or empty for `jobs` processes here.
     """
 
     per_workload: int = 48
@@ -62,6 +62,7 @@ class CollectOptions:
     jobs: int = 0
     target: str = ""
     share: float = 1.0
+    kinds: tuple[str, ...] = ()
     ray: str = ""
 
 
@@ -137,6 +138,12 @@ def sample_schedules(template: Template, target: Target, options: CollectOptions
     return [first, *chosen]
 
 
+def is_taken(text: str, options: CollectOptions) -> bool:
+    if _generator(~options.seed, text).random() >= options.share:
+        return False
+    return not options.kinds or facts(parse_workload(text)).kind in options.kinds
+
+
 def _generator(seed: int, text: str) -> random.Random:
     return random.Random(seed ^ int(sha256(text.encode()).hexdigest()[:8], 16))
 
@@ -147,8 +154,11 @@ def collect(
     options: CollectOptions,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
-    """Measures and writes records into `out`; returns how many were added."""
-    taken = [w for w in workloads if _generator(~options.seed, w.text).random() < options.share]
+    """Measures and writes records into `out`; returns how many were added. SeercError for an unknown kind."""
+    for kind in options.kinds:
+        if kind not in KINDS:
+            raise unknown_name("kind of workloads", kind, KINDS)
+    taken = [w for w in workloads if is_taken(w.text, options)]
     added = 0
     with RecordWriter(out) as writer, _machines(options) as (pool, jobs, targets):
         target = targets[0]

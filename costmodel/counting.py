@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from math import gcd
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from costmodel.candidates import Group
 from costmodel.facts import facts
 from costmodel.nest import ARITHMETIC, CLASS_AT, CLASSES, Pattern, row_pattern, tile_pattern
 from costmodel.region.read import read_workload
-from costmodel.region.roles import PANEL
+from costmodel.region.roles import LANE, PANEL
 from costmodel.schedules import ALGORITHMS, ORDERS, Array, Schedules
 from costmodel.target import Target
 from costmodel.traffic import Loop, Nest, footprints, traffic
@@ -33,6 +34,8 @@ CHAIN = 8.0
 """A multiply-add's latency in multiply-adds of throughput."""
 TILE_SLOTS, STEP_SLOTS = 16.0, 1.0
 """What a tile and a loop step cost beside their operations."""
+PAGE, LINE = 4096, 64
+"""Bytes after which addresses fall on the same set of an L1 cache, and of a line."""
 _ROW = ALGORITHMS.index("row")
 _BY_COLUMNS = ORDERS.index("columns-rows")
 _COST = np.array([SLOTS[c] for c in CLASSES])
@@ -51,9 +54,10 @@ NAMES = (
     "readable", "points", "tile_rows", "remainder_points", "remainder_rows", "accumulators", "invariants", "alive",
     "alive_after", "need", "constants", "tiles", "steps", "inner_trips", "sweeps", "full_share", "body", "code",
     "footprint_tile", "footprint_inner", "footprint_middle", "footprint_all", "from_l1", "from_l2", "from_l3",
+    "lane_stride", "lane_sets", "row_stride", "row_sets",
     *_HOT, "llvm_constants", "llvm_need", "llvm_code",
     "arithmetic_ns", "load_ns", "issue_ns", "chain_ns", "overhead_ns", "l2_ns", "l3_ns", "memory_ns", "bound_ns",
-    "peak_ns",
+    "peak_ns", "unit_ns", "wide",
 )  # fmt: skip
 
 
@@ -139,10 +143,11 @@ def _count(p: Pattern, s: Schedules, row: bool, target: Target) -> dict[str, Arr
         "alive": np.full(n, float(p.live[0])), "alive_after": np.full(n, float(p.live[1])), "need": need,
         "constants": np.full(n, float(p.constants[0])), "tiles": tiles, "steps": steps,
         "inner_trips": around / s.unroll, "sweeps": np.full(n, float(p.sweeps)),
+        **_strides(p, n),
         "full_share": p.columns * p.rows / (np.ceil(p.columns / s.vector) * s.vector * p.rows),
         "body": body * s.unroll, "code": (body * s.unroll + (hoisted + after).sum(axis=1)) * _copies(kinds),
         "arithmetic_ns": arithmetic * unit, "load_ns": loads * unit, "issue_ns": issue * unit,
-        "chain_ns": chains * unit, "overhead_ns": overhead * unit,
+        "chain_ns": chains * unit, "overhead_ns": overhead * unit, "unit_ns": np.full(n, unit), "wide": wide,
     }  # fmt: skip
     out |= _unrolled(p, s, row, width, kinds, out)
     return out | _memory(p, s, row, width, tile_rows, out, target)
@@ -190,6 +195,17 @@ def _trips(p: Pattern, s: Schedules, row: bool, width: Array, rows: Array) -> tu
     first, *rest = [float(p.loops[d]) for d in reversed(p.reduction_loops)]
     steps = np.minimum(s.unroll, first)
     return steps, [np.maximum(1.0, first // steps), *(n * one for n in rest)]
+
+
+def _strides(p: Pattern, n: int) -> dict[str, Array]:
+    """By loop: bytes of the longest stride, and how few sets of an L1 cache a walk along it hits."""
+    found: dict[str, Array] = {}
+    for name, loop in (("lane", LANE), ("row", p.row_loop)):
+        steps = [abs(a.strides.get(loop, 0)) * a.element_bytes for a in p.accesses]
+        found[f"{name}_stride"] = np.full(n, float(max(steps, default=0)))
+        sets = [PAGE // max(gcd(step, PAGE), LINE) for step in steps if step >= LINE]
+        found[f"{name}_sets"] = np.full(n, float(min(sets, default=PAGE // LINE)))
+    return found
 
 
 def _constants(counts: Array) -> float:

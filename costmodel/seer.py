@@ -1,10 +1,10 @@
-"""Ours: trees over what the text says a schedule executes, as residuals of several priors, with ranks and intervals.
+"""Ours: trees over what the text says a schedule executes, as residuals of a fitted bound, with ranks and intervals.
 
 The features are the workload's and schedule's (costmodel.features) and the counts of the loop nest that the text
-stands for (costmodel.counting). Latency is the geometric mean of members that learn the residual to different priors:
-errors of one prior are not those of another. A LambdaRank member orders the candidates of one task. Every metric has a
-model of its own error's size, and intervals are conformal in units of it (Lei et al., "Distribution-free predictive
-inference for regression", 2018, section 5.2), on networks that the fitted members did not see.
+stands for (costmodel.counting). Latency is the geometric mean of members that learn the residual to a bound of the loop
+nest, whose constants are fitted first (costmodel.bound). A LambdaRank member orders the candidates of one task. Every
+metric has a model of its own error's size, and intervals are conformal in units of it (Lei et al., "Distribution-free
+predictive inference for regression", 2018, section 5.2), on networks that the fitted members did not see.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from costmodel.artefact import check_target, save_artefact
 from costmodel.boosted import booster_files, check_features, read_boosters
+from costmodel.bound import Constants, bound, fit, shares, terms
 from costmodel.candidates import as_predictions, group_candidates
 from costmodel.counting import NAMES, count_matrix
 from costmodel.dataset import Dataset
@@ -34,13 +35,8 @@ if TYPE_CHECKING:
     import xgboost
 
 COVERAGE = 0.9
-MEMBERS = {
-    "latency_ns": ("bound", "analytic", "none"),
-    "instructions": ("bound",),
-    "code_bytes": ("bound",),
-    "peak_bytes": ("analytic",),
-}
-"""Priors of a metric's members, all on a logarithmic scale."""
+MEMBERS = {"latency_ns": 3, "instructions": 1, "code_bytes": 1, "peak_bytes": 1}
+"""Metrics that are learned as logarithms of the ratio to a prior, and how many members they have."""
 COUNTED = ("registers", "spills", "vector_utilisation")
 """Metrics that are learned as they are."""
 ALL_METRICS = (*MEMBERS, *COUNTED, "utilisation")
@@ -54,16 +50,16 @@ _TOTALS = [i for i, name in enumerate(NAMES) if name.startswith("total_")]
 class SeerOptions:
     """How the trees are grown."""
 
-    trees: int = 350
+    trees: int = 400
     """Of each latency member."""
-    other_trees: int = 200
+    other_trees: int = 250
     """Of every other metric, and of the ranking member."""
     counted_depth: int = 9
     """Of the trees of counted metrics: what a compiler decides has sharp edges."""
     error_trees: int = 60
     """Of the model of a metric's error."""
-    depth: int = 7
-    learning_rate: float = 0.06
+    depth: int = 9
+    learning_rate: float = 0.05
     rows: float = 0.8
     columns: float = 0.3
     """Shares of rows and features that each tree sees."""
@@ -82,38 +78,34 @@ class SeerOptions:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the members read of n candidates: features (n, f), and priors by metric and name."""
+    """What the members read of n candidates: features (n, f), and the logarithm of each metric's prior."""
 
-    matrix: Array
-    priors: dict[str, dict[str, Array]]
+    matrix: NDArray[np.float32]
+    priors: dict[str, Array]
     peak_ns: Array
     """What the operations would take at the target's peak."""
     work_ns: Array
     """What the loop nest takes with all data at hand."""
 
 
-def inputs(matrix: Array, counts: Array, analytic: Mapping[str, Array]) -> Inputs:
+def inputs(matrix: Array, counts: Array, analytic: Mapping[str, Array], constants: Constants) -> Inputs:
     """The members' inputs from features, counts and analytic estimates of the same candidates."""
     readable = counts[:, NAMES.index("readable")] > 0
     column = {name: counts[:, i] for i, name in enumerate(NAMES)}
+    parts = terms(counts, constants)
     bounds = {
-        "latency_ns": column["bound_ns"],
+        "latency_ns": bound(parts, constants),
         "instructions": counts[:, _TOTALS].sum(axis=1) + 4.0 * column["tiles"],
         "code_bytes": 7.0 * column["code"] + 200.0,
+        "peak_bytes": analytic["peak_bytes"],
     }
-    priors = {
-        metric: {
-            "bound": np.log(
-                np.maximum(np.where(readable, bounds.get(metric, analytic[metric]), analytic[metric]), 1.0)
-            ),
-            "analytic": np.log(np.maximum(analytic[metric], 1.0)),
-            "none": np.zeros(len(matrix)),
-        }
-        for metric in MEMBERS
-    }
-    matrix = np.hstack([matrix, np.log2(1.0 + np.maximum(counts, 0.0))])
+    priors = {m: np.log(np.maximum(np.where(readable, bounds[m], analytic[m]), 1.0)) for m in MEMBERS}
+    latency = np.exp(priors["latency_ns"])
+    ratios = np.stack([latency, np.maximum(analytic["latency_ns"], 1.0) / latency, latency / column["peak_ns"]], axis=1)
+    logs = np.log2(np.hstack([1.0 + np.maximum(counts, 0.0), np.maximum(ratios, 1e-3)]))
+    features = np.hstack([matrix, logs, shares(counts, parts, latency, constants)]).astype(np.float32)
     work = np.maximum.reduce([column[n] for n in ("arithmetic_ns", "load_ns", "issue_ns", "chain_ns")])
-    return Inputs(matrix, priors, column["peak_ns"], work + column["overhead_ns"])
+    return Inputs(features, priors, column["peak_ns"], work + column["overhead_ns"])
 
 
 @dataclass(frozen=True)
@@ -121,7 +113,8 @@ class SeerModel:
     """A trained model."""
 
     boosters: dict[str, xgboost.Booster]
-    """`METRIC.PRIOR` for members, `METRIC` for counted metrics, `METRIC.error`, and `rank`."""
+    """`METRIC.NUMBER` for members, `METRIC` for counted metrics, `METRIC.error`, and `rank`."""
+    constants: Constants
     widths: dict[str, float]
     """Half-width of a metric's interval in units of its predicted error."""
     targets: tuple[Target, ...]
@@ -135,13 +128,13 @@ class SeerModel:
         check_target(self.name, list(self.targets), target)
         groups = group_candidates(candidates)
         matrix, analytic = feature_matrix(groups, len(candidates), [target] * len(groups))
-        found = inputs(matrix, count_matrix(groups, len(candidates), target), analytic)
+        found = inputs(matrix, count_matrix(groups, len(candidates), target), analytic, self.constants)
         values, low, high = self._tables(found, ALL_METRICS if metrics is None else metrics)
         return list[Prediction](as_predictions(values, low, high, len(candidates)))
 
     def predict_dataset(self, data: Dataset) -> Predicted:
         """See `costmodel.learner.Trained`."""
-        found = inputs(data.matrix, data.counts, data.prior)
+        found = inputs(data.matrix, data.counts, data.prior, self.constants)
         values, low, high = self._tables(found, ALL_METRICS)
         return Predicted(values, low, high, self.order(found, values["latency_ns"]))
 
@@ -185,6 +178,7 @@ class SeerModel:
             "targets": [json.loads(t.to_json()) for t in self.targets],
             "options": asdict(self.options),
             "widths": self.widths,
+            "constants": asdict(self.constants),
         }
         save_artefact(folder, {**config, **extra}, booster_files(self.boosters), card)
 
@@ -199,10 +193,12 @@ class SeerLearner:
     def fit(self, data: Dataset, seed: int = 0) -> SeerModel:
         """See `costmodel.learner.Learner`."""
         options = replace(self.options, seed=seed)
-        found, known = inputs(data.matrix, data.counts, data.prior), _known(data)
+        known = _known(data)
         if not known:
             raise SeercError(f"{len(data)} records are too few to train on: at least 40 successful ones are needed")
         train = _part(data, options)
+        constants = _fit_constants(data, train & known["latency_ns"])
+        found = inputs(data.matrix, data.counts, data.prior, constants)
         first = {m: fit_metric(m, found, data, train & rows, options) for m, rows in known.items()}
         boosters, widths = dict[str, Any](), dict[str, float]()
         for metric, rows in known.items():
@@ -211,7 +207,7 @@ class SeerLearner:
             boosters |= fit_metric(metric, found, data, rows, options) | {f"{metric}.error": error}
         if options.rank_weight:
             boosters["rank"] = _fit_rank(found, data, options)
-        return SeerModel(boosters, widths, data.targets, options)
+        return SeerModel(boosters, constants, widths, data.targets, options)
 
 
 def load(config: dict[str, Any], files: dict[str, bytes]) -> SeerModel:
@@ -222,7 +218,8 @@ def load(config: dict[str, Any], files: dict[str, bytes]) -> SeerModel:
         raise SeercError(f"cost model {name}: its features are not those of this seerc; train the model again")
     targets = tuple(Target.from_json(json.dumps(t)) for t in config["targets"])
     widths = {k: float(v) for k, v in config["widths"].items()}
-    return SeerModel(read_boosters(files), widths, targets, SeerOptions(**config["options"]), name)
+    constants = Constants(*(tuple(map(float, config["constants"][n])) for n in ("slots", "factors")))
+    return SeerModel(read_boosters(files), constants, widths, targets, SeerOptions(**config["options"]), name)
 
 
 def label(metric: str, data: Dataset) -> Array:
@@ -235,8 +232,8 @@ def raw_metric(metric: str, boosters: Mapping[str, xgboost.Booster], found: Inpu
     """The prediction in the space of `label`."""
     if metric not in MEMBERS:
         return run(boosters[metric], found.matrix)
-    parts = [run(boosters[f"{metric}.{p}"], found.matrix) + found.priors[metric][p] for p in MEMBERS[metric]]
-    return np.mean(parts, axis=0)
+    parts = [run(boosters[f"{metric}.{number}"], found.matrix) for number in range(MEMBERS[metric])]
+    return np.mean(parts, axis=0) + found.priors[metric]
 
 
 def to_metric(metric: str, raw: Array) -> Array:
@@ -255,12 +252,14 @@ def fit_metric(
     if metric not in MEMBERS:
         deep = replace(options, depth=options.counted_depth, columns=min(1.0, 2 * options.columns), minimum_weight=1.0)
         return {metric: _grow(found.matrix[rows], label(metric, data)[rows], weight, trees, deep)}
-    made: dict[str, xgboost.Booster] = {}
-    for number, prior in enumerate(MEMBERS[metric]):
-        residual = (label(metric, data) - found.priors[metric][prior])[rows]
-        seeded = replace(options, seed=options.seed + number)
-        made[f"{metric}.{prior}"] = _grow(found.matrix[rows], residual, weight, trees, seeded)
-    return made
+    residual = (label(metric, data) - found.priors[metric])[rows]
+    seeds = [replace(options, seed=options.seed + number) for number in range(MEMBERS[metric])]
+    return {f"{metric}.{i}": _grow(found.matrix[rows], residual, weight, trees, o) for i, o in enumerate(seeds)}
+
+
+def _fit_constants(data: Dataset, rows: NDArray[np.bool_]) -> Constants:
+    weight = 1.0 / np.bincount(data.tasks)[data.tasks]
+    return fit(data.counts[rows], data.measured["latency_ns"][rows], weight[rows])
 
 
 def _known(data: Dataset) -> dict[str, NDArray[np.bool_]]:
@@ -302,7 +301,7 @@ def _fit_interval(
     return error, float(np.quantile(np.concatenate(scaled), COVERAGE))
 
 
-def _fit_error(matrix: Array, size: Array, options: SeerOptions) -> xgboost.Booster:
+def _fit_error(matrix: NDArray[np.float32], size: Array, options: SeerOptions) -> xgboost.Booster:
     """A model of the logarithm of an error's size."""
     floor = max(float(np.quantile(size, 0.2)), 1e-4)
     small = replace(options, depth=4, learning_rate=0.1, minimum_weight=8.0)
@@ -323,7 +322,9 @@ def _fit_rank(found: Inputs, data: Dataset, options: SeerOptions) -> xgboost.Boo
     return xgboost.train(parameters, rows, options.other_trees)
 
 
-def _grow(matrix: Array, found: Array, weight: Array, trees: int, options: SeerOptions) -> xgboost.Booster:
+def _grow(
+    matrix: NDArray[np.float32], found: Array, weight: Array, trees: int, options: SeerOptions
+) -> xgboost.Booster:
     import xgboost
 
     rows = xgboost.DMatrix(matrix, found, weight=weight, nthread=1)
@@ -345,9 +346,7 @@ def _parameters(options: SeerOptions) -> dict[str, Any]:
     }
 
 
-def run(booster: xgboost.Booster, matrix: Array) -> Array:
+def run(booster: xgboost.Booster, matrix: NDArray[np.float32]) -> Array:
     """What a booster gives for each row."""
-    import xgboost
-
     booster.set_param({"nthread": 1})
-    return np.asarray(booster.predict(xgboost.DMatrix(matrix, nthread=1)), dtype=np.float64)
+    return np.asarray(booster.inplace_predict(matrix), dtype=np.float64)

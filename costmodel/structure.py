@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.schedules import Array
-from costmodel.workload import Op, Workload, parse_workload
+from costmodel.workload import Op, parse_workload
+
+KEPT = 16384
+"""Texts whose structure is remembered: every seed of a split asks for all of them."""
 
 
+@lru_cache(maxsize=KEPT)
 def ingredients(text: str) -> frozenset[str]:
     """What the split unseen-ops holds out: the ops of all bodies, and the root's kind, reductions and windows."""
     workload = parse_workload(text)
@@ -27,8 +32,7 @@ def structures(texts: Sequence[str]) -> Array:
     Extents do not enter: workloads that differ in shapes alone have equal rows. The distance of two rows is L1, so 1 is
     one op more that the other lacks, or one count doubled.
     """
-    workloads = [parse_workload(t) for t in texts]
-    counts = [_counts(w) for w in workloads]
+    counts = [_counts(t) for t in texts]
     names = sorted({name for count in counts for name in count})
     return np.log2(1.0 + np.array([[count[name] for name in names] for count in counts], dtype=np.float64))
 
@@ -53,7 +57,9 @@ def clusters(rows: Array, share: float, cover: float) -> tuple[NDArray[np.int64]
     raise AssertionError("the loop ends at a gap of 0")
 
 
-def _counts(workload: Workload) -> Counter[str]:
+@lru_cache(maxsize=KEPT)
+def _counts(text: str) -> Counter[str]:
+    workload = parse_workload(text)
     root = workload.ops[workload.root]
     count = Counter(name for op in workload.ops for name in op.body)
     return count + Counter(

@@ -24,6 +24,8 @@ MAX_ROWS = 1_000_000
 MAX_FILE_BYTES = 2_000_000_000
 TEXT_COLUMNS = ("text", "mlir", "ir", "module", "workload")
 """Where the text is looked for if no column is named."""
+CORPUS_COLUMNS = frozenset({"source", "ir", "language", "source_sha256"})
+"""What a shard of the IR corpus has: its `source` is the text, its `ir` is LLVM's."""
 _SHOWN = 5
 """Unusable rows that are named; the others are counted."""
 
@@ -81,7 +83,7 @@ def read_texts(
     if not targets:
         raise SeercError(f"{path}: name at least one numeric column to learn with --target")
     wanted = [*targets, *([group] if group else [])]
-    rows = _folder(path, wanted) if path.is_dir() else _file(path, wanted, text)
+    rows = _folder(path, wanted) if path.is_dir() else file_rows(path, wanted, text)
     texts: list[str] = []
     values: dict[str, list[float]] = {t: [] for t in targets}
     groups: list[str] = []
@@ -105,20 +107,25 @@ def read_texts(
     return table
 
 
-def canonical_text(text: str) -> str:
+def canonical_text(text: object) -> str:
     """Canonical text of every function with a body in `text`, in order; SeercError if there is none."""
-    found = [function for _, function in canonical_functions(text)]
+    return "".join(canonical for _, canonical in row_functions(text))
+
+
+def row_functions(text: object) -> list[tuple[str, str]]:
+    """(name, canonical text) of every function with a body in a row's text; SeercError if it is none, or has none."""
+    if not isinstance(text, str):
+        raise SeercError("no MLIR text, or no .mlir file of at most 16 MB inside of the folder")
+    found = canonical_functions(text)
     if not found:
         raise SeercError("no func.func with a body")
-    return "".join(found)
+    return found
 
 
 def _canonical(text: object, function: str | None) -> str:
-    if not isinstance(text, str):
-        raise SeercError("no MLIR text, or no .mlir file of at most 16 MB inside of the folder")
     if not function:
         return canonical_text(text)
-    found = dict(canonical_functions(text))
+    found = dict(row_functions(text))
     if function not in found:
         raise unknown_name("function", function, found)
     return found[function]
@@ -137,7 +144,8 @@ def _number(value: object, column: str) -> float:
     return number
 
 
-def _file(path: Path, wanted: list[str], text: str | None) -> Iterator[Row]:
+def file_rows(path: Path, wanted: list[str], text: str | None) -> Iterator[Row]:
+    """The rows of a Parquet or .jsonl file as they are read; arguments and errors as `read_texts`."""
     if not path.is_file():
         raise SeercError(f"{path}: not found; give a .parquet or .jsonl file, or a folder of .mlir files with a .csv")
     if path.stat().st_size > MAX_FILE_BYTES:
@@ -200,12 +208,12 @@ def _folder(path: Path, wanted: list[str]) -> Iterator[Row]:
             for number, row in enumerate(reader, 2):
                 if number > MAX_ROWS:
                     raise SeercError(f"{tables[0]}: more than {MAX_ROWS} rows")
-                yield Row(f"line {number}", _text_of(path, row.get("file")), row, row.get("function"))
+                yield Row(f"line {number}", text_of(path, row.get("file")), row, row.get("function"))
         except (csv.Error, UnicodeDecodeError) as error:
             raise SeercError(f"{tables[0]}: not a readable CSV file ({error})") from error
 
 
-def _text_of(folder: Path, name: object) -> str | None:
+def text_of(folder: Path, name: object) -> str | None:
     """The text of a file, which must lie inside of the folder (a link out of it does not); None if there is none."""
     inside = folder.resolve()
     try:
@@ -223,7 +231,8 @@ def _check_columns(path: Path, names: Iterable[str], wanted: list[str], text: st
     for column in wanted:
         if column not in known:
             raise SeercError(f"{path}: {unknown_name('column', column, known)}")
-    found = [text] if text else [c for c in TEXT_COLUMNS if c in known]
+    usual = ("source",) if CORPUS_COLUMNS <= set(known) else TEXT_COLUMNS
+    found = [text] if text else [c for c in usual if c in known]
     if not found or found[0] not in known:
         raise SeercError(f"{path}: no column {found[0] if found else 'of MLIR text'}; name it with --text: {known}")
     return found[0]

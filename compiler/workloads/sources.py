@@ -1,4 +1,4 @@
-"""From specs to workloads: models, `hf:ARCH#SEED`, `ops:COUNT#SEED` and `graphs:COUNT#SEED`.
+"""From specs to workloads: models, `hf:ARCH#SEED` (or `hf:all#SEED`), `ops:COUNT#SEED` and `graphs:COUNT#SEED`.
 
 A spec is cut into parts, each of which is imported, fused both ways and placed in a child process. What a part gave is
 kept in the dataset folder, so that a run that is repeated imports nothing again.
@@ -55,7 +55,7 @@ def suite() -> list[str]:
     from compiler.zoo import MODELS
 
     zoo = [f"zoo:{name}" for name in MODELS]
-    return [*zoo, *(f"hf:{name}#{seed}" for seed in (0, 1) for name in ARCHITECTURES), "ops:400", "graphs:80"]
+    return [*zoo, *(f"hf:all#{seed}" for seed in (0, 1)), "ops:400", "graphs:80"]
 
 
 def workloads_from(specs: Sequence[str], folder: Path, jobs: int, progress: Progress | None = None) -> list[Workload]:
@@ -87,6 +87,8 @@ def parse(spec: str) -> list[Part]:
     if not (seed or "0").isdigit() or (kind != "hf" and not (name.isdigit() and int(name))):
         raise SeercError(f"{spec}: expected hf:ARCH, ops:COUNT or graphs:COUNT, each with #SEED or without")
     if kind == "hf":
+        if name == "all":
+            return [Part(kind, each, int(seed or 0)) for each in ARCHITECTURES]
         if name not in ARCHITECTURES:
             raise SeercError(f"{spec}: no such architecture; {suggestion(name, ARCHITECTURES)}")
         return [Part(kind, name, int(seed or 0))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from costmodel.neural.inputs import Examples, Texts, pad
 from costmodel.neural.options import NeuralOptions
+from costmodel.neural.reading import Reading
 
 SIMILAR = 8
 """Batches that are sorted by length together, so that little is padding."""
@@ -36,15 +38,22 @@ def plan_epoch(examples: Examples, options: NeuralOptions, epoch: int, world: in
     """
     generator = np.random.default_rng((options.seed, epoch))
     rows_of = _rows_by_workload(examples.inputs.owner)
-    order = generator.permutation(len(rows_of))
-    lengths = np.array([len(r.ids) for r in examples.inputs.readings])
-    pool = options.batch * SIMILAR
+    mixed = shuffled_batches(examples.inputs.readings, options.batch, generator, world)
+    return [np.concatenate([_draw(rows_of[w], options.candidates, generator) for w in b]) for b in mixed]
+
+
+def shuffled_batches(
+    readings: Sequence[Reading], size: int, generator: np.random.Generator, world: int = 1
+) -> list[NDArray[np.int64]]:
+    """Every reading once, in batches of `size` of similar lengths; see `plan_epoch` for `world`."""
+    order = generator.permutation(len(readings))
+    lengths = np.array([len(r.ids) for r in readings])
+    pool = size * SIMILAR
     pools = [order[i : i + pool] for i in range(0, len(order), pool)]
     sorted_pools = [p[np.argsort(lengths[p], kind="stable")] for p in pools]
-    batches = [p[i : i + options.batch] for p in sorted_pools for i in range(0, len(p), options.batch)]
+    batches = [p[i : i + size] for p in sorted_pools for i in range(0, len(p), size)]
     mixed = [batches[i] for i in generator.permutation(len(batches))]
-    mixed = mixed[: len(mixed) // world * world] or mixed * world
-    return [np.concatenate([_draw(rows_of[w], options.candidates, generator) for w in b]) for b in mixed]
+    return mixed[: len(mixed) // world * world] or mixed * world
 
 
 def make_batch(

@@ -17,7 +17,9 @@ from costmodel.neural.labels import METRICS, labels
 from costmodel.neural.model import NeuralModel
 from costmodel.neural.network import build_network
 from costmodel.neural.options import NeuralOptions
+from costmodel.neural.pretrained import Pretrained, read_pretrained
 from costmodel.neural.readers import build_reader
+from costmodel.neural.reading import TokenReader
 from costmodel.neural.training import train
 from costmodel.schedules import Array
 
@@ -44,12 +46,24 @@ class NeuralLearner:
         options = replace(self.options, seed=seed)
         held = calibration_rows(data, options)
         known = data.take(~held)
-        reader = build_reader(self.architecture, [known.texts[w] for w in np.unique(known.workloads)], options)
+        begin = self._pretrained()
+        texts = [known.texts[w] for w in np.unique(known.workloads)]
+        reader = build_reader(self.architecture, texts, options, begin.tokenizer.words if begin else ())
         training = examples(known, dataset_inputs(known, reader, options.prior))
         network = build_network(self.architecture, reader, training.inputs.columns.shape[1], options)
+        if begin and isinstance(reader, TokenReader):
+            begin.copy_into(network.encoder, reader.tokenizer.words)
         train(network, training, options, self.folder)
         bare = NeuralModel(self.architecture, network, reader, {}, data.targets, options, self.architecture)
         return replace(bare, margins=_margins(bare, data.take(held)))
+
+    def _pretrained(self) -> Pretrained | None:
+        """What the encoder starts from; SeercError if it does not fit the architecture and its options."""
+        if not self.options.pretrained:
+            return None
+        found = read_pretrained(self.options.pretrained)
+        found.check(self.architecture, self.options)
+        return found
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, fields
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -42,3 +44,18 @@ class NeuralOptions:
     checkpoint_steps: int = 500
     """Steps between checkpoints, where a folder for them is given."""
     seed: int = 0
+    pretrained: str = ""
+    """A folder of `seerc cost pretrain`: the transformer's encoder starts from its weights; empty: from random ones."""
+
+    def __repr__(self) -> str:
+        """Names a recipe (`evaluate` hashes it): `pretrained` by its content, and not at all where there is none."""
+        shown = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "pretrained"}
+        shown |= {"pretrained": self._pretrained_hash()} if self.pretrained else {}
+        return f"NeuralOptions({', '.join(f'{k}={v!r}' for k, v in shown.items())})"
+
+    def _pretrained_hash(self) -> str:
+        """Of the words and weights; `missing` where there are none."""
+        paths = [Path(self.pretrained) / name for name in ("tokenizer.json", "encoder.safetensors")]
+        if not all(path.is_file() for path in paths):
+            return "missing"
+        return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:12]

@@ -10,11 +10,11 @@ from costmodel.neural.reading import Reader, TokenReader
 from costmodel.tokens.tokenizer import Tokenizer, read_words
 
 
-def build_reader(architecture: str, texts: Iterable[str], options: NeuralOptions) -> Reader:
-    """The reader of an architecture with the vocabulary of training texts."""
+def build_reader(architecture: str, texts: Iterable[str], options: NeuralOptions, words: Iterable[str] = ()) -> Reader:
+    """The reader of an architecture with the vocabulary of training texts, and the words of a pretrained encoder."""
     if architecture == SCHEME:
         return GraphReader.build(texts)
-    return TokenReader(Tokenizer.build(options.tokenizer, texts), options.tokens)
+    return TokenReader(Tokenizer.build(options.tokenizer, texts).with_words(words), options.tokens)
 
 
 def load_reader(content: bytes, options: NeuralOptions) -> Reader:

@@ -27,6 +27,11 @@ class TransformerEncoder(nn.Module):
 
     def forward(self, texts: Texts) -> Tensor:
         """(w, hidden)."""
+        states, mask = self.states(texts)
+        return self.out(torch.cat([mean_pool(states, mask), max_pool(states, mask)], 1))
+
+    def states(self, texts: Texts) -> tuple[Tensor, Tensor]:
+        """(w, p, hidden), one state of each patch of tokens; and the mask (w, p) of patches that hold any."""
         length = -texts.ids.shape[1] % PATCH
         mask = nn.functional.pad(texts.mask, (0, length))
         states = nn.functional.pad(self.embedding(texts), (0, 0, 0, length))
@@ -35,8 +40,7 @@ class TransformerEncoder(nn.Module):
         states = states + positions(states.shape[1], states.shape[2]).to(states)
         for layer in self.layers:
             states = layer(states, mask)
-        states = self.norm(states)
-        return self.out(torch.cat([mean_pool(states, mask), max_pool(states, mask)], 1))
+        return self.norm(states), mask
 
 
 class Layer(nn.Module):

@@ -70,6 +70,10 @@ class Tokenizer:
         found |= {w.text for attribute in set(schedules) for w in SCHEMES[scheme].schedule(attribute)}
         return Tokenizer(scheme, tuple(sorted(found)))
 
+    def with_words(self, words: Iterable[str]) -> Tokenizer:
+        """The tokenizer that knows some words more; ids change."""
+        return Tokenizer(self.scheme, tuple(sorted({*self.words, *words})))
+
     @cached_property
     def index(self) -> dict[str, int]:
         """Word to id."""

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 DIVISORS = (4, 8, 16, 64)
 CHANNELS = ("log2", "negative", *(f"by{d}" for d in DIVISORS), "depth")
-"""log2(1 + |n|) / 8, the sign, divisibility (what vector widths and cache lines care about), nesting depth / 4."""
+"""log2(1 + |n|) / LOG2_SCALE, the sign, divisibility (what vectors and cache lines care about), nesting depth / 4."""
+LOG2_SCALE = 8.0
 NUMBER = "<number>"
 LARGEST = 2.0**62
 
@@ -31,7 +32,7 @@ def channels(words: Sequence[Word]) -> NDArray[np.float32]:
     known = np.array([w.number is not None for w in words], dtype=bool)
     if known.any():
         value = np.clip([w.number or 0.0 for w in words if w.number is not None], -LARGEST, LARGEST)
-        out[known, 0] = np.log2(1.0 + np.abs(value)) / 8.0
+        out[known, 0] = np.log2(1.0 + np.abs(value)) / LOG2_SCALE
         out[known, 1] = value < 0
         for i, divisor in enumerate(DIVISORS):
             out[known, 2 + i] = (value != 0) & (value % divisor == 0)

@@ -1,9 +1,10 @@
-"""cost datasets and models: collect, train, eval, merge
+"""cost datasets and models: collect, train, pretrain, eval, merge
 
 seerc cost collect zoo:bert hf:qwen3#1 ops:100 graphs:20 -o run1
 seerc cost merge run1 run2 -o data.parquet
 seerc cost train data.parquet -o my-model
 seerc cost train my-texts.jsonl --target cycles -o my-model
+seerc cost pretrain corpus/data/file/mlir/train-00000.parquet -o encoder
 seerc cost eval my-model --data data.parquet --split unseen-networks
 """
 
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "specs",
         nargs="*",
         metavar="SPEC",
-        help="whose workloads: a MODEL, or hf:ARCH, ops:COUNT or graphs:COUNT with #SEED (default: the whole zoo)",
+        help="a MODEL, or hf:ARCH, hf:all, ops:COUNT or graphs:COUNT with #SEED (default: the whole zoo)",
     )
     collect.add_argument("--suite", action="store_true", help="the specs that the shipped dataset is made from")
     collect.add_argument("-o", dest="output", type=Path, metavar="FOLDER", required=True, help="the dataset folder")
@@ -40,6 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     collect.add_argument(
         "--share", type=float, default=1.0, metavar="X", help="of the workloads, at random (default: 1)"
     )
+    collect.add_argument(
+        "--kinds",
+        nargs="+",
+        default=(),
+        metavar="KIND",
+        help="only contraction, elementwise, reduction or row workloads",
+    )
     collect.set_defaults(job_run=_collect)
     train = jobs.add_parser("train", help="train a cost model on records, or on texts and numbers of your own")
     train.add_argument("data", type=Path, metavar="DATA", help="a dataset; with --target also .jsonl or a folder")
@@ -49,6 +57,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     train.add_argument("--text", metavar="COLUMN", help="where its MLIR text is (default: text, mlir, ...)")
     train.add_argument("--group", metavar="COLUMN", help="keep its equal rows together when errors are measured")
     train.set_defaults(job_run=_train)
+    pretrain = jobs.add_parser("pretrain", help="pretrain a transformer's encoder on MLIR texts alone; resumes")
+    pretrain.add_argument(
+        "data",
+        type=Path,
+        nargs="+",
+        metavar="DATA",
+        help="shards of the IR corpus, other .parquet or .jsonl files, or folders of .mlir files",
+    )
+    pretrain.add_argument("-o", dest="output", type=Path, metavar="FOLDER", required=True, help="the encoder's folder")
+    pretrain.add_argument("--text", metavar="COLUMN", help="where the MLIR text is (default: source, text, mlir, ...)")
+    pretrain.add_argument("--epochs", type=int, default=10, metavar="N", help="at most (default: 10)")
+    pretrain.add_argument("--seconds", type=float, default=0.0, metavar="S", help="as many epochs as fit; at least one")
+    pretrain.add_argument("--exclude", type=Path, metavar="RECORDS", help="leave out functions that are its workloads")
+    pretrain.set_defaults(job_run=_pretrain)
     evaluate = jobs.add_parser("eval", help="retrain on one side of a split, score on the other, beside baselines")
     evaluate.add_argument(
         "models",
@@ -73,7 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     merge.add_argument("data", type=Path, nargs="+", metavar="DATA", help="dataset folders or Parquet files")
     merge.add_argument("-o", dest="output", type=Path, metavar="FILE", required=True, help="the Parquet file to write")
     merge.set_defaults(job_run=_merge)
-    for job in (collect, train, evaluate, merge):
+    for job in (collect, train, pretrain, evaluate, merge):
         add_json_flag(job)
 
 
@@ -99,7 +121,9 @@ def _collect(args: argparse.Namespace) -> int:
             specs, args.output, args.jobs, lambda done, total: progress.update(first, completed=done, total=total)
         )
         bar = progress.add_task("measuring", total=None)
-        options = CollectOptions(args.per_workload, args.seed, args.jobs, args.variant, args.share, args.ray)
+        options = CollectOptions(
+            args.per_workload, args.seed, args.jobs, args.variant, args.share, tuple(args.kinds), args.ray
+        )
         added = collect(
             workloads, args.output, options, lambda done, total: progress.update(bar, completed=done, total=total)
         )
@@ -136,6 +160,22 @@ def _train_texts(args: argparse.Namespace) -> int:
     return 0
 
 
+def _pretrain(args: argparse.Namespace) -> int:
+    from dataclasses import replace
+
+    from costmodel.neural.pretraining import OPTIONS, pretrain
+
+    _at_least("--epochs", args.epochs, 1)
+    _at_least("--seconds", args.seconds, 0)
+    options = replace(OPTIONS, epochs=args.epochs, max_seconds=args.seconds)
+    data = pretrain(args.data, args.output, text=args.text, exclude=args.exclude, options=options, tell=_tell)
+    loss = "" if data["token_loss"] is None else f"{data['token_loss']:.3f} nats a masked word, "
+    said = f"{data['texts']} functions, {data['epochs']} epochs, {data['seconds']} s; {loss}"
+    said = f"wrote {args.output}: {said}{data['unigram_loss']:.3f} by frequency alone"
+    report(args, data, said)
+    return 0
+
+
 def _merge(args: argparse.Namespace) -> int:
     from costmodel.record import merge
 
@@ -159,7 +199,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     return 0
 
 
-def _at_least(flag: str, value: int, least: int) -> None:
+def _at_least(flag: str, value: float, least: int) -> None:
     if value < least:
         raise SeercError(f"{flag} must be at least {least}, got {value}")
 

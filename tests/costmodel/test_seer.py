@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,13 +11,14 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
+from costmodel.boosted import booster_files, read_boosters
 from costmodel.dataset import Dataset, load_dataset
 from costmodel.errors import SeercError
 from costmodel.learner import learner
 from costmodel.protocol import ORDER, load_cost_model
 from costmodel.record import Record, to_table
 from costmodel.score import score
-from costmodel.seer import SeerLearner, SeerModel, SeerOptions, inputs
+from costmodel.seer import SeerLearner, SeerModel, SeerOptions, inputs, run
 from costmodel.split import split
 from costmodel.target import Target
 from costmodel.text import join_candidate
@@ -80,7 +82,7 @@ def test_what_is_sorted_by_is_given_where_it_is_asked_for(model: SeerModel, part
     order = np.array([p[ORDER].value for p in asked])
     assert kendalltau(order, model.predict_dataset(some).ranking).statistic > 0.9
     busy = replace(model, options=replace(model.options, work_weight=1000.0))
-    work = inputs(some.matrix, some.counts, some.prior).work_ns
+    work = inputs(some.matrix, some.counts, some.prior, model.constants).work_ns
     heavy = [p[ORDER].value for p in busy.predict(some.candidates(), some.target, [ORDER])]
     assert kendalltau(heavy, work).statistic > 0.9
     assert ORDER not in model.predict(some.candidates()[:1], some.target)[0]
@@ -100,6 +102,15 @@ def test_artefact_round_trip(
     loaded = load_cost_model(tmp_path / "made", target)
     assert loaded is not None
     assert loaded.predict(texts, target) == model.predict(texts, target)
+
+
+def test_files_hold_the_same_trees_and_little_else(model: SeerModel, parts: tuple[Dataset, Dataset]) -> None:
+    booster, matrix = model.boosters["registers"], parts[1].matrix
+    wide = np.zeros((len(matrix), booster.num_features()), dtype=np.float32)
+    wide[:, : matrix.shape[1]] = matrix
+    files = booster_files({"registers": booster})
+    assert len(files["model-registers.ubj.xz"]) < 0.7 * len(lzma.compress(bytes(booster.save_raw("ubj"))))
+    np.testing.assert_array_equal(run(read_boosters(files)["registers"], wide), run(booster, wide))
 
 
 def test_too_little_data_is_refused(dataset: Dataset) -> None:

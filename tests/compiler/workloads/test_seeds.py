@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from compiler.collect import CollectOptions, Workload, sample_schedules, workloads_of
+from compiler.collect import CollectOptions, Workload, is_taken, sample_schedules, workloads_of
 from compiler.frontend.model import ImportedModel
 from compiler.target import detect_target
 from compiler.workloads.graphs import graph_model
@@ -61,3 +61,10 @@ def test_an_architecture_gives_the_workloads_of_its_network() -> None:
     kinds = [parse_workload(w.text).kind for w in check(model)]
     assert kinds.count("contraction") >= 4
     assert "row" in kinds
+
+
+def test_only_workloads_of_the_kinds_asked_for_are_taken() -> None:
+    found = [w for number in range(6) for w in workloads_of([graph_model(number, 3)])]
+    rows = [w for w in found if is_taken(w.text, CollectOptions(kinds=("row", "reduction")))]
+    assert 0 < len(rows) < len(found)
+    assert {facts(parse_workload(w.text)).kind for w in rows} <= {"row", "reduction"}

@@ -12,6 +12,8 @@ from costmodel.errors import SeercError
 
 def test_specs() -> None:
     assert parse("hf:opt#3") == [Part("hf", "opt", 3)]
+    assert len(parse("hf:all#3")) > 60
+    assert Part("hf", "opt", 3) in parse("hf:all#3")
     assert parse("zoo:bert") == [Part("model", "zoo:bert")]
     parts = parse(f"ops:{PART + 2}")
     assert parts == [Part("ops", "", 0, 0, PART), Part("ops", "", 0, PART, PART + 2)]
