@@ -52,9 +52,14 @@ def terms(counts: Array, constants: Constants) -> dict[str, Array]:
 def bound(parts: Mapping[str, Array], constants: Constants) -> Array:
     """Nanoseconds, shape (n,), of what `terms` gives."""
     hidden, call = constants.factors[-2:]
-    work = np.maximum.reduce([parts[n] for n in ("arithmetic", "load", "issue", "chain")]) + parts["overhead"]
+    work = work_of(parts)
     data = np.maximum.reduce([parts[n] for n in ("l2", "l3", "memory")])
     return np.maximum(work, data) + hidden * np.minimum(work, data) + call
+
+
+def work_of(parts: Mapping[str, Array]) -> Array:
+    """Nanoseconds that the loop nest takes with all data at hand, shape (n,)."""
+    return np.maximum.reduce([parts[n] for n in ("arithmetic", "load", "issue", "chain")]) + parts["overhead"]
 
 
 def shares(counts: Array, parts: Mapping[str, Array], total_ns: Array, constants: Constants) -> Array:

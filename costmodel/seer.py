@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from costmodel.artefact import check_target, save_artefact
 from costmodel.boosted import booster_files, check_features, read_boosters
-from costmodel.bound import Constants, bound, fit, shares, terms
+from costmodel.bound import Constants, bound, fit, shares, terms, work_of
 from costmodel.candidates import as_predictions, group_candidates
 from costmodel.counting import NAMES, count_matrix
 from costmodel.dataset import Dataset
@@ -104,8 +104,7 @@ def inputs(matrix: Array, counts: Array, analytic: Mapping[str, Array], constant
     ratios = np.stack([latency, np.maximum(analytic["latency_ns"], 1.0) / latency, latency / column["peak_ns"]], axis=1)
     logs = np.log2(np.hstack([1.0 + np.maximum(counts, 0.0), np.maximum(ratios, 1e-3)]))
     features = np.hstack([matrix, logs, shares(counts, parts, latency, constants)]).astype(np.float32)
-    work = np.maximum.reduce([column[n] for n in ("arithmetic_ns", "load_ns", "issue_ns", "chain_ns")])
-    return Inputs(features, priors, column["peak_ns"], work + column["overhead_ns"])
+    return Inputs(features, priors, column["peak_ns"], work_of(parts))
 
 
 @dataclass(frozen=True)

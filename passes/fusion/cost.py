@@ -1,4 +1,5 @@
-"""Cost-driven fusion: merge only if the merged region is predicted to be faster than its parts, and does not spill."""
+"""Cost-driven fusion: merge only if the merged region is predicted to be as fast as its parts, and does not spill for
+a small gain."""
 
 from __future__ import annotations
 
@@ -10,8 +11,10 @@ from costmodel.target import Target
 from passes.tiling.select import Choice, choose_all
 from passes.tiling.space import VectorUnit
 
-MARGIN = 1.02
+MARGIN = 1.1
 """A merged region may be predicted this much slower: it saves a call and a buffer that no prediction counts."""
+SURE = 0.8
+"""A merged region that is predicted to take at most this share of its parts may spill: its latency counts that."""
 METRICS = ("latency_ns", "spills")
 """What a decision reads."""
 SCHEDULES = 64
@@ -32,7 +35,8 @@ class CostDecision:
         if not all(c.predicted for c in (whole, *pieces)):
             return bool(whole.predicted) or not any(c.predicted for c in pieces)
         apart = sum(_latency(c) for c in pieces)
-        return _latency(whole) <= apart * MARGIN and not self._spills(whole, pieces)
+        share = _latency(whole) / apart
+        return share <= SURE or (share <= MARGIN and not self._spills(whole, pieces))
 
     def _all(self, *texts: str) -> list[Choice]:
         new = [text for text in dict.fromkeys(texts) if text not in self._choices]
