@@ -101,7 +101,10 @@ def inputs(matrix: Array, counts: Array, analytic: Mapping[str, Array], constant
     }
     priors = {m: np.log(np.maximum(np.where(readable, bounds[m], analytic[m]), 1.0)) for m in MEMBERS}
     latency = np.exp(priors["latency_ns"])
-    ratios = np.stack([latency, np.maximum(analytic["latency_ns"], 1.0) / latency, latency / column["peak_ns"]], axis=1)
+    ratios = np.stack(
+        [latency, np.maximum(analytic["latency_ns"], 1.0) / latency, latency / np.maximum(column["peak_ns"], 1e-3)],
+        axis=1,
+    )
     logs = np.log2(np.hstack([1.0 + np.maximum(counts, 0.0), np.maximum(ratios, 1e-3)]))
     features = np.hstack([matrix, logs, shares(counts, parts, latency, constants)]).astype(np.float32)
     return Inputs(features, priors, column["peak_ns"], work_of(parts))
