@@ -139,6 +139,7 @@ def sample_schedules(template: Template, target: Target, options: CollectOptions
 
 
 def is_taken(text: str, options: CollectOptions) -> bool:
+    """Whether a workload is of the kinds asked for and of the share that its text's hash and the seed draw."""
     if _generator(~options.seed, text).random() >= options.share:
         return False
     return not options.kinds or facts(parse_workload(text)).kind in options.kinds

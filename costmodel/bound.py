@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from costmodel.counting import CHAIN, NAMES, SLOTS
+from costmodel.counting import NAMES, SLOTS
 from costmodel.nest import ARITHMETIC, CLASSES
 from costmodel.schedules import Array
 
@@ -31,7 +31,7 @@ class Constants:
     """`slots` of CLASSES, multiply-adds of throughput that a vector operation takes, and `factors` of FACTORS."""
 
     slots: tuple[float, ...] = tuple(SLOTS[c] for c in CLASSES)
-    factors: tuple[float, ...] = (1.0, 1.0, CHAIN / 8.0, 1.0, 1.0, 1.0, 1.0, 0.3, 5.0)
+    factors: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.3, 5.0)
 
 
 def terms(counts: Array, constants: Constants) -> dict[str, Array]:

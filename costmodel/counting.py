@@ -1,7 +1,7 @@
 """Counts of n schedules of one workload, read from its text: operations, registers, trips, traffic, and a bound.
 
-The result feeds the learned models as features and as a prior: `bound_ns` is the longest of arithmetic, loads, issue
-and latency chain at the measured peak, beside the traffic of each cache level.
+The result feeds the learned models as features: `bound_ns` is the longest of arithmetic, loads, issue and latency chain
+at the measured peak, beside the traffic of each cache level. `costmodel.bound` makes their prior of the same counts.
 """
 
 from __future__ import annotations

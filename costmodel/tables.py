@@ -59,10 +59,14 @@ class TextTable:
         """For a reader: how many rows were left out, and the first few of them."""
         if not self.unusable:
             return []
-        more = len(self.unusable) - _SHOWN
         total = len(self.texts) + len(self.unusable)
-        shown = [*self.unusable[:_SHOWN], *([f"and {more} more"] if more > 0 else [])]
-        return [f"{len(self.unusable)} of {total} rows are left out: {'; '.join(shown)}"]
+        return [f"{len(self.unusable)} of {total} rows are left out: {first_few(self.unusable)}"]
+
+
+def first_few(rows: Sequence[str]) -> str:
+    """For a reader: the first of the rows that cannot be used, and how many more there are."""
+    more = len(rows) - _SHOWN
+    return "; ".join([*rows[:_SHOWN], *([f"and {more} more"] if more > 0 else [])])
 
 
 def read_texts(

@@ -47,16 +47,16 @@ class Task(Protocol):
 
 
 @contextmanager
-def settings(options: NeuralOptions) -> Generator[None]:
+def settings(threads: int) -> Generator[None]:
     """Threads, determinism and random state of torch, given back afterwards."""
-    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    torch.set_num_threads(options.threads)
+    before, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
         with torch.random.fork_rng():
             yield
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
         torch.use_deterministic_algorithms(strict)
 
 
@@ -66,7 +66,7 @@ def run(network: nn.Module, task: Task, options: NeuralOptions, folder: Path | N
     Raises:
         SeercError: the folder holds the checkpoint of another run.
     """
-    with processes(options.device) as group, settings(options):
+    with processes(options.device) as group, settings(options.threads):
         network.to(group.device).train()
         done = Run(network, task, options, group, folder)
         done.go()

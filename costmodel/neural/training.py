@@ -22,7 +22,7 @@ RANKING = 0.3
 
 def train(network: Network, examples: Examples, options: NeuralOptions, folder: Path | None = None) -> None:
     """Train the network in place; see `loop.run`."""
-    with settings(options):
+    with settings(options.threads):
         standardise(network, examples)
     run(network, Measured(network, examples, options), options, folder)
 

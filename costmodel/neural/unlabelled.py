@@ -8,11 +8,8 @@ from pathlib import Path
 
 from costmodel.errors import SeercError
 from costmodel.record import read_table
-from costmodel.tables import MAX_ROWS, Row, file_rows, row_functions, text_of
+from costmodel.tables import MAX_ROWS, Row, file_rows, first_few, row_functions, text_of
 from costmodel.text import canonical, hash_text, split_candidate
-
-SHOWN = 5
-"""Unreadable rows that are named; the others are counted."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +30,7 @@ class Unlabelled:
         found += f", and {self.excluded} that are workloads of the excluded records"
         if not self.unreadable:
             return [found]
-        more = len(self.unreadable) - SHOWN
-        shown = [*self.unreadable[:SHOWN], *([f"and {more} more"] if more > 0 else [])]
-        return [found, f"{len(self.unreadable)} rows are not readable: {'; '.join(shown)}"]
+        return [found, f"{len(self.unreadable)} rows are not readable: {first_few(self.unreadable)}"]
 
 
 def read_unlabelled(paths: Sequence[Path], text: str | None = None, exclude: Path | None = None) -> Unlabelled:

@@ -8,8 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from costmodel.errors import SeercError
 from costmodel.neural.checkpoint import read_checkpoint, write_checkpoint
 from costmodel.neural.journal import Journal
+from costmodel.neural.loop import settings
 from costmodel.neural.processes import Processes, processes
 from ir_corpus.lm import spam
 from ir_corpus.lm.documents import Mixture
@@ -55,7 +55,7 @@ def train(model: LanguageModel, mixture: Mixture, options: LmOptions, folder: Pa
     Raises:
         SeercError: the folder holds the checkpoint of another run, or the loss is no longer finite.
     """
-    with processes(options.device) as group, _settings(options):
+    with processes(options.device) as group, settings(options.threads):
         torch.manual_seed(options.seed)
         if options.lora:
             add_lora(model.network, options.lora)
@@ -65,20 +65,6 @@ def train(model: LanguageModel, mixture: Mixture, options: LmOptions, folder: Pa
             merge_lora(model.network)
         model.network.to("cpu").eval()
     return trained
-
-
-@contextmanager
-def _settings(options: LmOptions) -> Generator[None]:
-    """Threads, determinism and random state of torch, given back afterwards."""
-    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    torch.set_num_threads(options.threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    try:
-        with torch.random.fork_rng():
-            yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(strict)
 
 
 @dataclass
