@@ -19,7 +19,10 @@ from compiler.plan.views import Place, span
 
 Array = np.ndarray[Any, Any]
 Sources = dict[tuple[str, Any], TensorSpec]
-"""(weight name, packing or None) and what the array is, in the order of the weights blob."""
+"""(weight name, how it is stored) and what the array is, in the order of the weights blob.
+
+Stored: packed by a Packing, as the array lies in memory (None), or with its dimensions in another order (a tuple).
+"""
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,13 @@ class Assembly:
     weights: tuple[WeightSpec, ...]
     workspace_bytes: int
     sources: tuple[tuple[str, Any], ...]
-    """(weight name, packing or None) of each array."""
+    """(weight name, how it is stored) of each array."""
 
     def arrays(self, weights: Mapping[str, Array]) -> Iterator[Array]:
-        """The arrays of the weights blob, one at a time: packed, or as they lie in memory."""
-        for name, packing in self.sources:
-            yield _memory(weights[name]) if packing is None else pack_array(weights[name], packing)
+        """The arrays of the weights blob, one at a time, as they are stored."""
+        for name, stored in self.sources:
+            plain = _is_plain(stored)
+            yield _memory(weights[name], stored) if plain else pack_array(weights[name], stored)
 
 
 def assemble(
@@ -103,13 +107,13 @@ class _Assembler:
         packing = self.kernels[call.workload].packing
         name = self.planned.weights[place.buffer]
         if packing is None or packing.argument != number:
-            return name, None
+            return name, self.planned.orders.get(place.buffer)
         return name, replace(packing, argument=0, offset=packing.offset + place.offset)
 
     def _weight_spec(self, key: tuple[str, Any]) -> TensorSpec:
-        name, packing = key
+        name, stored = key
         array = self.arrays[name]
-        shape = _memory(array).shape if packing is None else packing.shape()
+        shape = _memory(array, stored).shape if _is_plain(stored) else stored.shape()
         return TensorSpec(f"{name}#{len(self.sources)}", tuple(shape), _dtype(array))
 
     def _step(self, step: Step) -> Resolved:
@@ -134,7 +138,7 @@ class _Assembler:
             return self._pointer(place)
         key = self._weight_key(call, number, place)
         offset = self.weight_offsets[key]
-        if key[1] is None:
+        if _is_plain(key[1]):
             offset += place.offset * buffer.itemsize
         return Pointer("weights", 0, offset)
 
@@ -147,8 +151,18 @@ class _Assembler:
         return Pointer(base, int(buffer.name.lstrip("inout")), offset, step)
 
 
-def _memory(array: Array) -> Array:
-    """The elements from the first to the last in memory order, so that the array's strides stay true."""
+def _is_plain(stored: Any) -> bool:
+    """Whether elements are addressed by strides, not by a packing."""
+    return stored is None or isinstance(stored, tuple)
+
+
+def _memory(array: Array, order: tuple[int, ...] | None = None) -> Array:
+    """The elements from the first to the last in memory order, so that the array's strides stay true.
+
+    `order`: dimensions, outermost first, of a dense copy in that order.
+    """
+    if order is not None:
+        return np.ascontiguousarray(array.transpose(order)).reshape(-1)
     strides = tuple(s // array.itemsize for s in array.strides)
     return as_strided(array, (span(Place("", array.shape, strides)),), (array.itemsize,))
 

@@ -3,7 +3,7 @@ concatenations cost nothing.
 
 A result is placed where its consumers want it (compiler/plan/wishes.py): inside the padded or concatenated buffer, in
 the program's output, or permuted so that a later reshape is a view. Results of convolutions and pooling are
-channels-last. What no view can express becomes a copy kernel.
+channels-last, and so are the filters of depthwise convolutions. What no view can express becomes a copy kernel.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from compiler.plan.views import (
     transpose,
 )
 from compiler.plan.windows import Windows, channels_last
-from compiler.plan.wishes import wished_place
+from compiler.plan.wishes import filter_strides, wished_place
 from compiler.plan.workload import copy_text, fill_text, name_workload, region_text
 from costmodel.errors import SeercError
 from costmodel.region.linear import row_major
@@ -81,7 +81,7 @@ class Layout:
         for value, attr in zip(self.main.arguments, attrs, strict=True):
             if "seerc.weight" in attr:
                 name = ir.StringAttr(attr["seerc.weight"]).value
-                self.places[value] = self._weight(name, shape_of(value), element_of(value), weights)
+                self.places[value] = self._weight(name, value, weights)
             else:
                 self._buffer(f"in{inputs}", "input", prod(shape_of(value)), element_of(value))
                 self.places[value] = contiguous(f"in{inputs}", shape_of(value))
@@ -89,9 +89,9 @@ class Layout:
         for i, value in enumerate(list(self.main.entry_block.operations)[-1].operation.operands):
             self._buffer(f"out{i}", "output", prod(shape_of(value)), element_of(value))
 
-    def _weight(
-        self, name: str, shape: tuple[int, ...], element: str, weights: Mapping[str, np.ndarray[Any, Any]]
-    ) -> Place:
+    def _weight(self, name: str, value: Any, weights: Mapping[str, np.ndarray[Any, Any]]) -> Place:
+        """As the array lies in memory, but for filters that only a depthwise convolution reads."""
+        shape = shape_of(value)
         if name not in weights:
             raise SeercError(f"weight {name!r} is an argument of @main but has no array")
         array = weights[name]
@@ -99,9 +99,13 @@ class Layout:
             raise SeercError(f"weight {name!r} has shape {array.shape}, the program expects {shape}")
         if any(s < 0 or s % array.itemsize for s in array.strides):
             raise SeercError(f"weight {name!r} has byte strides {array.strides}: make the array contiguous")
-        place = Place(f"w:{name}", shape, tuple(s // array.itemsize for s in array.strides))
-        self._buffer(place.buffer, "weight", span(place), element)
+        strides = tuple(s // array.itemsize for s in array.strides)
+        wanted = filter_strides(self.functions, value)
+        place = Place(f"w:{name}", shape, wanted or strides)
+        self._buffer(place.buffer, "weight", span(place), element_of(value))
         self.planned.weights[place.buffer] = name
+        if wanted is not None and nesting(shape, wanted) != nesting(shape, strides):
+            self.planned.orders[place.buffer] = nesting(shape, wanted)
         return place
 
     # operations

@@ -59,6 +59,8 @@ class Steps:
     steps: list[Step] = field(default_factory=list)
     weights: dict[str, str] = field(default_factory=dict)
     """Name of the weight by buffer."""
+    orders: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """Dimensions, outermost first, of the weight buffers that lie otherwise than the weight's array."""
 
 
 def calls(steps: list[Step] | tuple[Step, ...]) -> list[KernelCall]:

@@ -1,4 +1,4 @@
-"""Convolution and pooling regions: which dimensions slide a window, and the channels-last layout for them."""
+"""Convolution and pooling regions: which dimensions slide a window, and the channels-last layouts for them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from compiler.plan.views import permuted_strides
 from costmodel.region.linear import Linear
 from passes.mlir import ir
-from passes.region.structure import apply_map, find_root, indexing_maps
+from passes.region.structure import apply_map, find_root, indexing_maps, reduction_positions
 
 
 class Windows:
@@ -45,6 +45,27 @@ def find_windows(function: Any) -> dict[int, frozenset[int]]:
             found[ir.BlockArgument(operand).arg_number] = sums
     spatial = frozenset(i for i, form in enumerate(indices[-1]) if form.dims() & sliding)
     return found | {-1: spatial} if spatial else {}
+
+
+def filter_order(function: Any, argument: int) -> tuple[int, ...] | None:
+    """Dimensions of a depthwise filter, outermost first: those of the window, then channels, which are the lanes.
+
+    None if the argument is not a filter of a depthwise convolution: an operand of a region of kind `reduction` that is
+    indexed by reduced and by other loops, one a dimension.
+    """
+    if ir.StringAttr(function.attributes["seerc.kind"]).value != "reduction":
+        return None
+    root = find_root(function)
+    maps, value = indexing_maps(root), function.entry_block.arguments[argument]
+    if value not in list(root.operands):
+        return None
+    dims = [Linear.dim(str(i)) for i in range(maps[0].n_dims)]
+    index = apply_map(maps[list(root.operands).index(value)], dims)
+    reduced = {str(i) for i in reduction_positions(root)}
+    window = [i for i, form in enumerate(index) if form.dims() <= reduced]
+    channels = [i for i in range(len(index)) if i not in window]
+    single = all(len(form.terms) == 1 for form in index)
+    return (*window, *channels) if single and window and channels else None
 
 
 def channels_last(shape: Sequence[int], spatial: frozenset[int]) -> tuple[int, ...]:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from compiler.plan.tensor_ops import concat_parts, groups, slice_place
-from compiler.plan.views import Place, collapse_strides, contiguous, expand_strides, extract_slice, transpose
+from compiler.plan.views import (
+    Place,
+    collapse_strides,
+    contiguous,
+    expand_strides,
+    extract_slice,
+    permuted_strides,
+    transpose,
+)
+from compiler.plan.windows import filter_order
 from costmodel.region.linear import row_major
 from passes.mlir import ir
 from passes.region.structure import shape_of
@@ -62,6 +72,27 @@ def _wish(layout: Joins, use: Any, value: Any) -> Place | None:
             return concat_parts(op, layout.joined(op.results[0]))[use.operand_number]
         case "tensor.insert_slice" if use.operand_number == 0 and op.operands[1] in layout.places:
             return slice_place(op, layout.places[op.operands[1]], value, op.parent.regions[0].blocks[0].arguments[0])
+        case _:
+            return None
+
+
+def filter_strides(functions: Mapping[str, Any], value: Any) -> tuple[int, ...] | None:
+    """Strides in which the one reader of a weight wants it, if that is a depthwise convolution; else None."""
+    uses = list(value.uses)
+    if len(uses) != 1:
+        return None
+    op, shape = uses[0].owner, shape_of(value)
+    match op.name:
+        case "func.call":
+            function = functions[ir.FlatSymbolRefAttr(op.attributes["callee"]).value]
+            order = filter_order(function, uses[0].operand_number)
+            return permuted_strides(order, shape) if order is not None else None
+        case "tensor.collapse_shape":
+            wanted = filter_strides(functions, op.results[0])
+            return expand_strides(wanted, groups(op), shape) if wanted is not None else None
+        case "tensor.expand_shape":
+            wanted = filter_strides(functions, op.results[0])
+            return collapse_strides(wanted, shape_of(op.results[0]), groups(op)) if wanted is not None else None
         case _:
             return None
 

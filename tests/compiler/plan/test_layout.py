@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from compiler.plan.assemble import KernelInfo, assemble
 from compiler.plan.layout import plan_layout
 from compiler.plan.steps import LoopStep, calls
 from costmodel.errors import SeercError
@@ -146,6 +147,54 @@ def test_a_weight_of_another_shape_is_refused():
         plan(main, region("r", "4x4xf32"), weights={"w": np.zeros((2, 4), np.float32)})
     with pytest.raises(SeercError, match="has no array"):
         plan(main, region("r", "4x4xf32"))
+
+
+DEPTHWISE = """
+  func.func private @conv(%arg0: tensor<1x16x8x8xf32>, %arg1: tensor<16x3x3xf32>) -> tensor<1x16x6x6xf32>
+      attributes {seerc.kind = "reduction"} {
+    %z = arith.constant 0.0 : f32
+    %e = tensor.empty() : tensor<1x16x6x6xf32>
+    %f = linalg.fill ins(%z : f32) outs(%e : tensor<1x16x6x6xf32>) -> tensor<1x16x6x6xf32>
+    %0 = linalg.generic {indexing_maps = [
+          affine_map<(n, c, h, w, i, j) -> (n, c, h + i, w + j)>, affine_map<(n, c, h, w, i, j) -> (c, i, j)>,
+          affine_map<(n, c, h, w, i, j) -> (n, c, h, w)>],
+        iterator_types = ["parallel", "parallel", "parallel", "parallel", "reduction", "reduction"]}
+        ins(%arg0, %arg1 : tensor<1x16x8x8xf32>, tensor<16x3x3xf32>) outs(%f : tensor<1x16x6x6xf32>) {
+    ^bb0(%a: f32, %b: f32, %c: f32):
+      %1 = arith.mulf %a, %b : f32
+      %2 = arith.addf %c, %1 : f32
+      linalg.yield %2 : f32
+    } -> tensor<1x16x6x6xf32>
+    return %0 : tensor<1x16x6x6xf32>
+  }"""
+
+
+def test_a_depthwise_filter_lies_with_its_channels_last():
+    main = """
+  func.func @main(%w: tensor<16x1x3x3xf32> {seerc.weight = "w"}, %x: tensor<1x16x8x8xf32>) -> tensor<1x16x6x6xf32> {
+    %v = tensor.collapse_shape %w [[0, 1], [2], [3]] : tensor<16x1x3x3xf32> into tensor<16x3x3xf32>
+    %0 = call @conv(%x, %v) : (tensor<1x16x8x8xf32>, tensor<16x3x3xf32>) -> tensor<1x16x6x6xf32>
+    return %0 : tensor<1x16x6x6xf32>
+  }"""
+    weight = np.arange(144, dtype=np.float32).reshape(16, 1, 3, 3)
+    planned = plan(main, DEPTHWISE, weights={"w": weight})
+    (call,) = kernels(planned)
+    assert call.inputs[1].strides == (1, 48, 16)
+    stored = next(assemble(planned, {call.workload: KernelInfo("k")}, {"w": weight}).arrays({"w": weight}))
+    assert (stored.reshape(3, 3, 16) == weight[:, 0].transpose(1, 2, 0)).all()
+
+
+def test_a_filter_with_another_reader_stays_as_it_is():
+    main = """
+  func.func @main(%w: tensor<16x3x3xf32> {seerc.weight = "w"}, %x: tensor<1x16x8x8xf32>)
+      -> (tensor<1x16x6x6xf32>, tensor<16x3x3xf32>) {
+    %0 = call @conv(%x, %w) : (tensor<1x16x8x8xf32>, tensor<16x3x3xf32>) -> tensor<1x16x6x6xf32>
+    %1 = call @r(%w) : (tensor<16x3x3xf32>) -> tensor<16x3x3xf32>
+    return %0, %1 : tensor<1x16x6x6xf32>, tensor<16x3x3xf32>
+  }"""
+    planned = plan(main, DEPTHWISE, region("r", "16x3x3xf32"), weights={"w": np.ones((16, 3, 3), np.float32)})
+    assert kernels(planned)[0].inputs[1].strides == (9, 3, 1)
+    assert not planned.orders
 
 
 def test_an_op_outside_of_every_region_is_named():
