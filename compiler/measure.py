@@ -45,7 +45,9 @@ def measure_candidate(name: str, candidate: str, target_json: str, flops: float)
     compiled = Compiled.from_bytes(compile_candidate(name, candidate, code_cpu(target)))
     operands = operand_arrays(candidate, compiled)
     call = load_kernel(name, compiled)
-    seconds = time_calls(call, [_pointers(copy) for copy in _rotate(operands)])
+    copies = _rotate(operands)
+    seconds = time_calls(call, [_pointers(copy) for copy in copies])
+    del copies  # not before: the pointers do not keep what they point to
     low, latency, high = np.percentile(seconds, [10, 25, 90])
     code = measure_code(compiled.object, target.vector_bytes, name)
     metrics: dict[str, float | None] = {

@@ -43,6 +43,8 @@ ALL_METRICS = (*MEMBERS, *COUNTED, "utilisation")
 """`utilisation` follows from the latency."""
 NOISE = 0.03
 """Relative error of a latency that was measured without disturbance."""
+SHARED = 512
+"""Rows from which on threads pay."""
 _TOTALS = [i for i, name in enumerate(NAMES) if name.startswith("total_")]
 
 
@@ -349,6 +351,6 @@ def _parameters(options: SeerOptions) -> dict[str, Any]:
 
 
 def run(booster: xgboost.Booster, matrix: NDArray[np.float32]) -> Array:
-    """What a booster gives for each row."""
-    booster.set_param({"nthread": 1})
+    """What a booster gives for each row; all threads share many rows, a few take longer to share than to do."""
+    booster.set_param({"nthread": 0 if len(matrix) >= SHARED else 1})
     return np.asarray(booster.inplace_predict(matrix), dtype=np.float64)

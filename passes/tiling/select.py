@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 from costmodel.caution import decide
@@ -97,7 +98,7 @@ def choose_all(
         spaces = [read_space(w, unit) for w in workloads]
         spaces = [s.with_panels(n) if n is not None else s for s, n in zip(spaces, widths, strict=True)]
         some = spaces if most is None else [space.thinned(most) for space in spaces]
-        found = [_fastest(space, cost_model, target, metrics or ("latency_ns",), caution) for space in some]
+        found = _fastest_of_each(some, cost_model, target, metrics or ("latency_ns",), caution)
     ranked = [i for i, choice in enumerate(found) if metrics is None and not choice.reason]
     predictions = cost_model.predict([found[i].candidate for i in ranked], target) if ranked else []
     for i, predicted in zip(ranked, predictions, strict=True):
@@ -128,12 +129,23 @@ def _without_region(template: Template, unit: VectorUnit) -> Schedule:
     return Schedule("transform", vector=unit.lanes, rows=4, pack=False, parallel=False)
 
 
-def _fastest(space: Space, cost_model: Any, target: Any, metrics: Sequence[str], caution: float) -> Choice:
-    """The choice with its predictions of `metrics`, latency among them."""
+def _fastest_of_each(
+    spaces: Sequence[Space], cost_model: Any, target: Any, metrics: Sequence[str], caution: float
+) -> list[Choice]:
+    """The choices with their predictions of `metrics`, latency among them; one call predicts all candidates."""
+    candidates = [[] if space.reason else space.candidates() for space in spaces]
+    every = [candidate for some in candidates for candidate in some]
+    predictions = iter(cost_model.predict(every, target, (*metrics, ORDER)) if every else [])
+    return [
+        _fastest(space, some, list(islice(predictions, len(some))), caution)
+        for space, some in zip(spaces, candidates, strict=True)
+    ]
+
+
+def _fastest(space: Space, candidates: list[str], found: Sequence[Mapping[str, Any]], caution: float) -> Choice:
     if space.reason:
         return Choice(space.schedules[0], space.template.candidate(space.schedules[0]), reason=space.reason)
-    candidates = space.candidates()
-    predictions = [dict(p) for p in cost_model.predict(candidates, target, (*metrics, ORDER))]
+    predictions = [dict(p) for p in found]
     order = [p.pop(ORDER, p["latency_ns"]).value for p in predictions]
     best = decide(order, [p["latency_ns"].value for p in predictions], 0, caution)
     return Choice(space.schedules[best], candidates[best], predictions[best], len(candidates))
