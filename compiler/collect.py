@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from importlib.metadata import version
+from itertools import islice
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,12 @@ from compiler.kernels import VERSION, compile_pool
 from compiler.measure import measure_candidate
 from compiler.plan.steps import KernelCall, Steps, calls
 from compiler.ray_pool import ray_pool
-from compiler.target import calibrate, detect_target, variant
+from compiler.target import calibrate, local_target
 from costmodel.errors import SeercError, unknown_name
 from costmodel.facts import KINDS, facts
 from costmodel.record import RecordWriter, make_record
 from costmodel.target import Target
+from costmodel.text import join_candidate
 from costmodel.workload import parse_workload
 from passes.region.structure import UnsupportedRegion
 from passes.tiling.candidate import Template, read_template
@@ -72,6 +74,8 @@ class Workload:
 
     text: str
     networks: dict[str, int] = field(default_factory=dict[str, int])
+    schedules: dict[str, bool] = field(default_factory=dict[str, bool])
+    """Attributes of the schedules to measure, and whether each is the heuristic's; empty to draw a sample."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,9 @@ def _bytes(planned: Steps, call: KernelCall) -> int:
 def sample_tasks(workloads: Sequence[Workload], target: Target, options: CollectOptions) -> Iterator[Task]:
     """The candidates to measure, workload by workload; deterministic for a seed."""
     for workload in workloads:
+        if workload.schedules:
+            yield from _given_tasks(workload, options.per_workload)
+            continue
         template = read_template(workload.text)
         try:
             options_of = sample_schedules(template, target, options)
@@ -123,6 +130,12 @@ def sample_tasks(workloads: Sequence[Workload], target: Target, options: Collect
         flops = facts(parse_workload(workload.text)).flops
         for number, schedule in enumerate(options_of):
             yield Task(workload, template.candidate(schedule), flops, number == 0)
+
+
+def _given_tasks(workload: Workload, most: int) -> Iterator[Task]:
+    flops = facts(parse_workload(workload.text)).flops
+    for schedule, is_heuristic in islice(workload.schedules.items(), most):
+        yield Task(workload, join_candidate(workload.text, schedule), flops, is_heuristic)
 
 
 def sample_schedules(template: Template, target: Target, options: CollectOptions) -> list[Schedule]:
@@ -188,7 +201,7 @@ def _machines(options: CollectOptions) -> Generator[tuple[Any, int, Sequence[Tar
         with ray_pool(options.ray, options.target) as pool:
             yield pool, pool.jobs, pool.targets
         return
-    target = variant(detect_target(), options.target) if options.target else detect_target()
+    target = local_target(options.target)
     jobs = options.jobs or os.cpu_count() or 1
     with compile_pool(jobs) as pool:
         yield pool, jobs, (target,)

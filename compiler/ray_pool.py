@@ -20,7 +20,7 @@ from typing import Any
 
 from compiler.children import compile_pool, outcome
 from compiler.kernels import VERSION
-from compiler.target import calibrate, detect_target, variant
+from compiler.target import calibrate, local_target
 from costmodel.errors import SeercError
 from costmodel.target import Target
 
@@ -139,7 +139,7 @@ def _versions() -> str:
 @cache
 def machine(variant_name: str) -> Target:
     """The target of this machine, or the variant of it."""
-    return variant(detect_target(), variant_name) if variant_name else detect_target()
+    return local_target(variant_name)
 
 
 def _measure(function: Callable[..., Answer], args: Sequence[Any], timeout: float, variant_name: str) -> Answer:

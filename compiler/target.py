@@ -60,6 +60,11 @@ VARIANTS = {"avx2": (32, 16), "avx512-256": (32, 32)}
 _AVX2_CPU = "haswell"
 
 
+def local_target(variant_name: str = "") -> Target:
+    """This machine, or a variant of it."""
+    return variant(detect_target(), variant_name) if variant_name else detect_target()
+
+
 def variant(target: Target, name: str) -> Target:
     """The target as if it had narrower vectors or fewer registers; its peak is measured with those vectors.
 

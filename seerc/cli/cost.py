@@ -30,6 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a MODEL, or hf:ARCH, hf:all, ops:COUNT or graphs:COUNT with #SEED (default: the whole zoo)",
     )
     collect.add_argument("--suite", action="store_true", help="the specs that the shipped dataset is made from")
+    collect.add_argument(
+        "--again", type=Path, metavar="DATA", help="instead, the candidates of a dataset: on a machine of your own"
+    )
     collect.add_argument("-o", dest="output", type=Path, metavar="FOLDER", required=True, help="the dataset folder")
     collect.add_argument("--per-workload", type=int, default=48, metavar="N", help="schedules of each (default: 48)")
     collect.add_argument("--jobs", type=int, default=0, metavar="N", help="processes; default: one a CPU")
@@ -109,16 +112,24 @@ def _collect(args: argparse.Namespace) -> int:
     from rich.progress import Progress
 
     from compiler.collect import CollectOptions, collect
+    from compiler.target import local_target
+    from compiler.workloads.records import recorded_workloads
     from compiler.workloads.sources import suite, workloads_from
     from compiler.zoo import MODELS
 
     _at_least("--per-workload", args.per_workload, 1)
     _at_least("--jobs", args.jobs, 0)
+    if args.again and (args.specs or args.suite):
+        raise SeercError("--again takes its candidates from a dataset: leave SPEC and --suite away")
     specs = [*args.specs, *(suite() if args.suite else ())] or [f"zoo:{name}" for name in MODELS]
     with Progress(console=Console(stderr=True)) as progress:
         first = progress.add_task("importing", total=None)
-        workloads = workloads_from(
-            specs, args.output, args.jobs, lambda done, total: progress.update(first, completed=done, total=total)
+        workloads = (
+            recorded_workloads(args.again, local_target(args.variant))
+            if args.again
+            else workloads_from(
+                specs, args.output, args.jobs, lambda done, total: progress.update(first, completed=done, total=total)
+            )
         )
         bar = progress.add_task("measuring", total=None)
         options = CollectOptions(
