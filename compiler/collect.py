@@ -28,7 +28,7 @@ from pebble import ProcessExpired
 from compiler.driver import fuse_and_place, vector_unit
 from compiler.frontend.model import ImportedModel
 from compiler.kernels import VERSION, compile_pool
-from compiler.measure import measure_candidate
+from compiler.measure import MEASUREMENT, measure_candidate
 from compiler.plan.steps import KernelCall, Steps, calls
 from compiler.ray_pool import ray_pool
 from compiler.target import calibrate, local_target
@@ -236,7 +236,7 @@ def _record(task: Task, future: Any, target: Target, calibration: float, seed: i
         latency_spread=measured.get("latency_spread"),
         calibration_ns=measured.get("calibration_ns", calibration),
         error=failure,
-        versions={"torch-mlir": version("torch-mlir"), "kernel": VERSION},
+        versions={"torch-mlir": version("torch-mlir"), "kernel": VERSION, "measurement": MEASUREMENT},
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         seed=seed,
     )

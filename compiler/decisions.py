@@ -17,7 +17,7 @@ from costmodel.target import Target
 from passes.tiling.schedule import Schedule
 from passes.tiling.select import Choice
 
-VERSION = "7"
+VERSION = "8"
 """Counts up when fusion, layout or the schedule space changes."""
 
 

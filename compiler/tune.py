@@ -24,7 +24,7 @@ import numpy as np
 from compiler.cache import Cache, cache_key
 from compiler.children import compile_pool, outcome
 from compiler.kernels import VERSION
-from compiler.measure import measure_candidate
+from compiler.measure import MEASUREMENT, measure_candidate
 from compiler.plan.steps import IfStep, KernelCall, Step, Steps
 from compiler.target import host_features
 from costmodel import schedules as schedule_texts
@@ -176,7 +176,7 @@ class Memory:
             self.cache.put(self._key(candidate), json.dumps(entry).encode())
 
     def _key(self, candidate: str) -> str:
-        return cache_key("latency", VERSION, _versions(), self.target.hash, candidate)
+        return cache_key("latency", MEASUREMENT, VERSION, _versions(), self.target.hash, candidate)
 
 
 @lru_cache(maxsize=1)

@@ -20,7 +20,7 @@ ARCHITECTURES: dict[str, str] = {
     "conv1d": "costmodel.neural.learner:Conv1d",
     "transformer": "costmodel.neural.learner:Transformer",
     "graph": "costmodel.neural.learner:Graph",
-    "seer": "costmodel.seer:SeerLearner",
+    "seer": "costmodel.seer_learner:SeerLearner",
 }
 """Architecture to `module:class` of its learner; modules are imported when asked for."""
 

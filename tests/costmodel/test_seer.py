@@ -18,7 +18,8 @@ from costmodel.learner import learner
 from costmodel.protocol import ORDER, load_cost_model
 from costmodel.record import Record, to_table
 from costmodel.score import score
-from costmodel.seer import SeerLearner, SeerModel, SeerOptions, inputs, run
+from costmodel.seer import SeerModel, SeerOptions, inputs, run
+from costmodel.seer_learner import SeerLearner
 from costmodel.split import split
 from costmodel.target import Target
 from costmodel.text import join_candidate
