@@ -47,9 +47,7 @@ def measure_candidate(name: str, candidate: str, target_json: str, flops: float)
     compiled = Compiled.from_bytes(compile_candidate(name, candidate, code_cpu(target)))
     operands = operand_arrays(candidate, compiled)
     call = load_kernel(name, compiled)
-    copies = _rotate(operands)
-    seconds = time_calls(call, [_pointers(copy) for copy in copies])
-    del copies  # not before: the pointers do not keep what they point to
+    seconds = time_calls(call, [_pointers(copy) for copy in _rotate(operands)])
     low, latency, high = np.percentile(seconds, [10, 25, 90])
     code = measure_code(compiled.object, target.vector_bytes, name)
     metrics: dict[str, float | None] = {
@@ -124,4 +122,5 @@ def _rotate(operands: list[Any]) -> list[list[Any]]:
 
 
 def _pointers(operands: list[Any]) -> list[ctypes.c_void_p]:
-    return [ctypes.c_void_p(o.array.ctypes.data) for o in operands]
+    """Pointers that keep their arrays alive: nothing else holds the copies."""
+    return [o.array.ctypes.data_as(ctypes.c_void_p) for o in operands]

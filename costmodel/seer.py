@@ -40,8 +40,6 @@ COUNTED = ("registers", "spills", "vector_utilisation")
 """Metrics that are learned as they are."""
 ALL_METRICS = (*MEMBERS, *COUNTED, "utilisation")
 """`utilisation` follows from the latency."""
-SHARED = 512
-"""Rows from which on threads pay."""
 _TOTALS = [i for i, name in enumerate(NAMES) if name.startswith("total_")]
 
 
@@ -212,6 +210,6 @@ def to_metric(metric: str, raw: Array) -> Array:
 
 
 def run(booster: xgboost.Booster, matrix: NDArray[np.float32]) -> Array:
-    """What a booster gives for each row; all threads share many rows, a few take longer to share than to do."""
-    booster.set_param({"nthread": 0 if len(matrix) >= SHARED else 1})
+    """What a booster gives for each row."""
+    booster.set_param({"nthread": 1})
     return np.asarray(booster.inplace_predict(matrix), dtype=np.float64)
