@@ -18,10 +18,18 @@ from typing import Any
 from costmodel.errors import SeercError
 from seerc.cli.output import add_json_flag, report, table
 
+Jobs = Any
+"""What `add_subparsers` gives; its class has no public name."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One subcommand for each job."""
     jobs = parser.add_subparsers(dest="job", metavar="JOB", required=True)
+    for add in (_add_collect, _add_train, _add_pretrain, _add_eval, _add_merge):
+        add_json_flag(add(jobs))
+
+
+def _add_collect(jobs: Jobs) -> argparse.ArgumentParser:
     collect = jobs.add_parser("collect", help="measure workloads under many schedules; resumes")
     collect.add_argument(
         "specs",
@@ -52,6 +60,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="only contraction, elementwise, reduction or row workloads",
     )
     collect.set_defaults(job_run=_collect)
+    return collect
+
+
+def _add_train(jobs: Jobs) -> argparse.ArgumentParser:
     train = jobs.add_parser("train", help="train a cost model on records, or on texts and numbers of your own")
     train.add_argument("data", type=Path, metavar="DATA", help="a dataset; with --target also .jsonl or a folder")
     train.add_argument("-o", dest="output", type=Path, metavar="FOLDER", required=True, help="where the model goes")
@@ -60,6 +72,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     train.add_argument("--text", metavar="COLUMN", help="where its MLIR text is (default: text, mlir, ...)")
     train.add_argument("--group", metavar="COLUMN", help="keep its equal rows together when errors are measured")
     train.set_defaults(job_run=_train)
+    return train
+
+
+def _add_pretrain(jobs: Jobs) -> argparse.ArgumentParser:
     pretrain = jobs.add_parser("pretrain", help="pretrain a transformer's encoder on MLIR texts alone; resumes")
     pretrain.add_argument(
         "data",
@@ -74,6 +90,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pretrain.add_argument("--seconds", type=float, default=0.0, metavar="S", help="as many epochs as fit; at least one")
     pretrain.add_argument("--exclude", type=Path, metavar="RECORDS", help="leave out functions that are its workloads")
     pretrain.set_defaults(job_run=_pretrain)
+    return pretrain
+
+
+def _add_eval(jobs: Jobs) -> argparse.ArgumentParser:
     evaluate = jobs.add_parser("eval", help="retrain on one side of a split, score on the other, beside baselines")
     evaluate.add_argument(
         "models",
@@ -94,12 +114,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     evaluate.add_argument("--results", type=Path, metavar="FILE", help="JSON lines of trials: resumes, and appends")
     evaluate.add_argument("--predictions", type=Path, metavar="FILE", help="Parquet: predictions of the first seed")
     evaluate.set_defaults(job_run=_evaluate)
+    return evaluate
+
+
+def _add_merge(jobs: Jobs) -> argparse.ArgumentParser:
     merge = jobs.add_parser("merge", help="join datasets; of equal candidates the successful one is kept")
     merge.add_argument("data", type=Path, nargs="+", metavar="DATA", help="dataset folders or Parquet files")
     merge.add_argument("-o", dest="output", type=Path, metavar="FILE", required=True, help="the Parquet file to write")
     merge.set_defaults(job_run=_merge)
-    for job in (collect, train, pretrain, evaluate, merge):
-        add_json_flag(job)
+    return merge
 
 
 def run(args: argparse.Namespace) -> int:
