@@ -8,15 +8,14 @@ model did not see. Training and prediction use one thread and a fixed seed, so t
 from __future__ import annotations
 
 import json
-import lzma
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from costmodel.artefact import MAX_FILE_BYTES, check_target, save_artefact
+from costmodel.artefact import check_target, save_artefact
 from costmodel.candidates import as_predictions, group_candidates
 from costmodel.dataset import Dataset
 from costmodel.errors import SeercError
@@ -25,6 +24,7 @@ from costmodel.learner import Predicted
 from costmodel.protocol import Prediction
 from costmodel.schedules import Array
 from costmodel.target import Target
+from costmodel.trees import booster_files, grow, parameters, read_boosters, run
 
 if TYPE_CHECKING:
     import xgboost
@@ -91,7 +91,7 @@ class BoostedModel:
         ]
         values, low, high = {}, {}, {}
         for metric in wanted:
-            raw = _run(self.boosters[metric], matrix) if metric in self.boosters else np.zeros(len(matrix))
+            raw = run(self.boosters[metric], matrix) if metric in self.boosters else np.zeros(len(matrix))
             bounds = self.margins[metric]
             values[metric], low[metric], high[metric] = (to_metric(metric, raw + d, prior) for d in (0.0, *bounds))
         if "latency_ns" in values and (metrics is None or "utilisation" in metrics):
@@ -151,52 +151,6 @@ def check_features(name: str, config: dict[str, Any]) -> None:
         )
 
 
-def booster_files(boosters: Mapping[str, xgboost.Booster]) -> dict[str, bytes]:
-    """One `model-NAME.ubj.xz` a booster."""
-    return {f"model-{n}.ubj.xz": lzma.compress(bytes(_bare(b).save_raw("ubj")), preset=6) for n, b in boosters.items()}
-
-
-def _bare(booster: xgboost.Booster) -> xgboost.Booster:
-    """The same trees without what only training reads, which is two thirds of a compressed file."""
-    import xgboost
-
-    model = json.loads(booster.save_raw("json"))
-    for tree in model["learner"]["gradient_booster"]["model"]["trees"]:
-        for name in ("base_weights", "loss_changes", "sum_hessian"):
-            tree[name] = [0.0] * len(tree[name])
-    bare = xgboost.Booster()
-    bare.load_model(bytearray(json.dumps(model).encode()))
-    return bare
-
-
-def read_boosters(files: Mapping[str, bytes]) -> dict[str, xgboost.Booster]:
-    """What `booster_files` wrote.
-
-    Raises:
-        SeercError: a file holds no booster, or one larger than MAX_FILE_BYTES.
-    """
-    import xgboost
-
-    found: dict[str, xgboost.Booster] = {}
-    for name, content in files.items():
-        if name.endswith(".ubj.xz"):
-            booster = xgboost.Booster()
-            booster.load_model(bytearray(_decompressed(name, content)))
-            found[name.removeprefix("model-").removesuffix(".ubj.xz")] = booster
-    return found
-
-
-def _decompressed(name: str, content: bytes) -> bytes:
-    reader = lzma.LZMADecompressor()
-    try:
-        raw = reader.decompress(content, max_length=MAX_FILE_BYTES)
-    except lzma.LZMAError as error:
-        raise SeercError(f"{name}: not xz data ({error}); fetch or train the model again") from error
-    if not reader.eof:
-        raise SeercError(f"{name}: cut off, or larger than {MAX_FILE_BYTES} bytes; fetch or train the model again")
-    return raw
-
-
 def fit(data: Dataset, options: BoostedOptions | None = None) -> BoostedModel:
     """Train one booster a metric and its conformal interval."""
     options = options or BoostedOptions()
@@ -249,7 +203,7 @@ def _margins(rows: Dataset, label: Array, weight: Array, trees: int, options: Bo
     for k in range(count):
         test = fold == k
         booster = _train(rows.matrix[~test], label[~test], weight[~test], trees, options)
-        residual[test] = label[test] - _run(booster, rows.matrix[test])
+        residual[test] = label[test] - run(booster, rows.matrix[test])
     return _quantiles(residual)
 
 
@@ -271,25 +225,4 @@ def _weights(rows: Dataset, options: BoostedOptions) -> Array:
 
 
 def _train(matrix: Array, label: Array, weight: Array, trees: int, options: BoostedOptions) -> xgboost.Booster:
-    import xgboost
-
-    parameters = {
-        "objective": "reg:squarederror",
-        "max_depth": options.depth,
-        "eta": options.learning_rate,
-        "subsample": options.rows,
-        "colsample_bytree": options.columns,
-        "min_child_weight": options.minimum_weight,
-        "tree_method": "hist",
-        "nthread": 1,
-        "seed": options.seed,
-        "base_score": 0.0,
-    }
-    return xgboost.train(parameters, xgboost.DMatrix(matrix, label, weight=weight, nthread=1), trees)
-
-
-def _run(booster: xgboost.Booster, matrix: Array) -> Array:
-    import xgboost
-
-    booster.set_param({"nthread": 1})
-    return np.asarray(booster.predict(xgboost.DMatrix(matrix, nthread=1)), dtype=np.float64)
+    return grow(matrix, label, weight, trees, parameters(options) | {"base_score": 0.0})

@@ -9,20 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from math import gcd
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from costmodel.candidates import Group
 from costmodel.facts import facts
+from costmodel.hot_loop import BY_COLUMNS, HOT, Kind, batch_loops, bodies, hot_loop
 from costmodel.nest import ARITHMETIC, CLASS_AT, CLASSES, Pattern, row_pattern, tile_pattern
 from costmodel.region.read import read_workload
 from costmodel.region.roles import LANE, PANEL
-from costmodel.schedules import ALGORITHMS, ORDERS, Array, Schedules
+from costmodel.schedules import ALGORITHMS, Array, Schedules
 from costmodel.target import Target
 from costmodel.traffic import Loop, Nest, footprints, traffic
-from costmodel.unrolling import SIZES, unroll
 from costmodel.workload import Workload
 
 SLOTS = dict(
@@ -30,23 +28,15 @@ SLOTS = dict(
     other=2.0, load=1.0, broadcast=1.0, strided=1.5, gather=4.0, store=2.0, scatter=2.5,
 )  # fmt: skip
 """Multiply-adds of throughput that one vector operation of a class takes."""
-CHAIN = 8.0
-"""A multiply-add's latency in multiply-adds of throughput."""
+WINDOW = 512.0
+"""Operations that a core looks ahead: chains of tiles that fit into it together overlap."""
 TILE_SLOTS, STEP_SLOTS = 16.0, 1.0
 """What a tile and a loop step cost beside their operations."""
 PAGE, LINE = 4096, 64
 """Bytes after which addresses fall on the same set of an L1 cache, and of a line."""
 _ROW = ALGORITHMS.index("row")
-_BY_COLUMNS = ORDERS.index("columns-rows")
 _COST = np.array([SLOTS[c] for c in CLASSES])
 _IS_ARITHMETIC = np.array([c in ARITHMETIC for c in CLASSES])
-_HOT = (
-    "llvm_steps", "llvm_size", "llvm_rounds", "vanished", "hot_accumulators", "ahead", "overlap", "llvm_registers",
-    "hot_fmas", "held_loads",
-)  # fmt: skip
-_COEFFICIENTS = dict(exp=11.0, erf=17.0, tanh=14.0)
-Kind = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
-"""How many tiles there are of a shape, its vectors and its rows."""
 NAMES = (
     *(f"total_{c}" for c in CLASSES),
     *(f"inner_{c}" for c in CLASSES),
@@ -54,8 +44,9 @@ NAMES = (
     "readable", "points", "tile_rows", "remainder_points", "remainder_rows", "accumulators", "invariants", "alive",
     "alive_after", "need", "constants", "tiles", "steps", "inner_trips", "sweeps", "full_share", "body", "code",
     "footprint_tile", "footprint_inner", "footprint_middle", "footprint_all", "from_l1", "from_l2", "from_l3",
-    "lane_stride", "lane_sets", "row_stride", "row_sets",
-    *_HOT, "llvm_constants", "llvm_need", "llvm_code",
+    "lane_stride", "lane_sets", "row_stride", "row_sets", "step_stride", "step_sets",
+    "step_run",
+    *HOT, "llvm_constants", "llvm_need", "llvm_code",
     "arithmetic_ns", "load_ns", "issue_ns", "chain_ns", "overhead_ns", "l2_ns", "l3_ns", "memory_ns", "bound_ns",
     "peak_ns", "unit_ns", "wide",
 )  # fmt: skip
@@ -110,24 +101,23 @@ def _count(p: Pattern, s: Schedules, row: bool, target: Target) -> dict[str, Arr
         for rows, r in ((np.floor(p.rows / tile_rows), tile_rows), ((rest_rows > 0) * 1.0, rest_rows))
         if (columns * rows).any()
     ]
-    inner, hoisted, after = (_bodies(p.counts[w], points, tile_rows) for w in range(3))
+    inner, hoisted, after = (bodies(p.counts[w], points, tile_rows) for w in range(3))
     runs = around[:, None] if p.reduction == 1 and not row else 1.0
     total, tiles, steps = np.zeros((n, len(CLASSES))), np.zeros(n), np.zeros(n)
     for times, v, r in kinds:
-        whole = _bodies(p.counts[0], v, r) * p.reduction
-        once = _bodies(p.counts[1], v, r) / runs + _bodies(p.counts[2], v, r)
+        whole = bodies(p.counts[0], v, r) * p.reduction
+        once = bodies(p.counts[1], v, r) / runs + bodies(p.counts[2], v, r)
         if row:
             once = once * (width / p.columns)[:, None]  # once a row, not once a step along it
         total += (times * p.batch)[:, None] * (whole + once)
         tiles += times * p.batch / (np.maximum(1.0, p.columns / width) if row else 1.0)
         steps += times * p.batch * p.reduction
-    fused = p.counts[0][CLASS_AT["fma"]].sum() + (p.counts[0][:, 3].sum() if row else 0.0)
-    chains = steps * (CHAIN * p.sweeps if fused else 0.0)
     unit = 2.0 * target.lanes() / target.peak_gflops_core
     wide = np.where(s.vector * 4 > target.vector_bytes, s.vector * 4 / target.vector_bytes, 1.0)
     arithmetic = total[:, _IS_ARITHMETIC] @ _COST[_IS_ARITHMETIC] * wide
     loads = total[:, ~_IS_ARITHMETIC] @ _COST[~_IS_ARITHMETIC] * wide
     issue = (total.sum(axis=1) + total[:, _IS_ARITHMETIC] @ (_COST[_IS_ARITHMETIC] - 1.0)) / 2.0
+    chains = steps * p.chain / np.maximum(1.0, WINDOW * tiles / np.maximum(total.sum(axis=1), 1.0))
     overhead = tiles * TILE_SLOTS + steps / s.unroll * STEP_SLOTS
     accumulators = points * tile_rows if p.reduction * (p.inner if row else 1) > 1 else np.zeros(n)
     vector_loads = inner[:, CLASS_AT["load"]] + inner[:, CLASS_AT["strided"]] / s.vector
@@ -143,79 +133,37 @@ def _count(p: Pattern, s: Schedules, row: bool, target: Target) -> dict[str, Arr
         "alive": np.full(n, float(p.live[0])), "alive_after": np.full(n, float(p.live[1])), "need": need,
         "constants": np.full(n, float(p.constants[0])), "tiles": tiles, "steps": steps,
         "inner_trips": around / s.unroll, "sweeps": np.full(n, float(p.sweeps)),
-        **_strides(p, n),
+        **_strides(p, width),
         "full_share": p.columns * p.rows / (np.ceil(p.columns / s.vector) * s.vector * p.rows),
         "body": body * s.unroll, "code": (body * s.unroll + (hoisted + after).sum(axis=1)) * _copies(kinds),
         "arithmetic_ns": arithmetic * unit, "load_ns": loads * unit, "issue_ns": issue * unit,
         "chain_ns": chains * unit, "overhead_ns": overhead * unit, "unit_ns": np.full(n, unit), "wide": wide,
     }  # fmt: skip
-    out |= _unrolled(p, s, row, width, kinds, out)
+    out |= hot_loop(p, s, row, width, kinds, out)
     return out | _memory(p, s, row, width, tile_rows, out, target)
 
 
-def _unrolled(
-    p: Pattern, s: Schedules, row: bool, width: Array, kinds: list[Kind], found: dict[str, Array]
-) -> dict[str, Array]:
-    """The hot loop as LLVM leaves it, and the registers that it takes.
+def _strides(p: Pattern, width: Array) -> dict[str, Array]:
+    """By loop: bytes of the longest stride, and how few sets of an L1 cache a walk along it hits.
 
-    Each shape of tile has a loop of its own; the hot one has most multiply-adds, else most operations.
+    `step_run` is the share of the longest stride of a reduction that a panel reads in one piece: 1 where steps follow
+    each other in memory, little where each fetches a line that no prefetcher foresees.
     """
-    best = np.full(len(s), -1.0)
-    out = {name: np.zeros(len(s)) for name in _HOT}
-    held = np.full(len(s), float(p.constants[1] + (_constants(p.counts[2]) if p.reduction_loops else 0.0)))
-    lane_loads = p.counts[1:, [CLASS_AT["load"], CLASS_AT["strided"]], 1].sum() * (s.order == _BY_COLUMNS)
-    for times, v, r in kinds:
-        inner = _bodies(p.counts[0], v, r)
-        hot = unroll(inner @ SIZES / p.sweeps, *_trips(p, s, row, width, r))
-        loads = v * (p.counts[0][CLASS_AT["load"]].sum() > 0)
-        fmas = inner[:, CLASS_AT["fma"]] * hot.steps
-        score = np.where(times > 0, fmas + inner.sum(axis=1) * hot.steps * 1e-6, -1.0)
-        ahead = np.minimum(np.maximum(4.0, loads), loads * hot.steps) + (v > 1) * (r > 1)
-        values = (
-            hot.steps, hot.size, hot.rounds, hot.vanished, v * r, ahead, r * p.overlaps,
-            v * r * (found["accumulators"] > 0) + ahead + r * p.overlaps, fmas, v * lane_loads,
-        )  # fmt: skip
-        for name, value in zip(_HOT, values, strict=True):
-            out[name] = np.where(score > best, value, out[name])
-        best = np.maximum(best, score)
-    kept = np.full(len(s), _constants(p.counts[0]) + p.constants[0])
-    return out | {
-        "llvm_constants": held + kept,
-        "llvm_need": out["llvm_registers"] + out["held_loads"] + held + kept,
-        "llvm_code": out["llvm_size"] + (found["code"] - found["body"]),
-    }
-
-
-def _trips(p: Pattern, s: Schedules, row: bool, width: Array, rows: Array) -> tuple[Array, list[Array]]:
-    """(steps of the source loops in a body, trip counts from the innermost loop outwards)."""
-    one = np.ones(len(s))
-    if row or not p.reduction_loops:
-        tiles = p.columns // width if row or p.rows == 1 else p.rows // np.maximum(rows, 1.0)
-        return one, [np.maximum(1.0, tiles * one)]
-    first, *rest = [float(p.loops[d]) for d in reversed(p.reduction_loops)]
-    steps = np.minimum(s.unroll, first)
-    return steps, [np.maximum(1.0, first // steps), *(n * one for n in rest)]
-
-
-def _strides(p: Pattern, n: int) -> dict[str, Array]:
-    """By loop: bytes of the longest stride, and how few sets of an L1 cache a walk along it hits."""
+    n = len(width)
     found: dict[str, Array] = {}
-    for name, loop in (("lane", LANE), ("row", p.row_loop)):
+    inner = p.reduction_loops[-1] if p.reduction_loops else ""
+    for name, loop in (("lane", LANE), ("row", p.row_loop), ("step", inner)):
         steps = [abs(a.strides.get(loop, 0)) * a.element_bytes for a in p.accesses]
         found[f"{name}_stride"] = np.full(n, float(max(steps, default=0)))
         sets = [PAGE // max(gcd(step, PAGE), LINE) for step in steps if step >= LINE]
         found[f"{name}_sets"] = np.full(n, float(min(sets, default=PAGE // LINE)))
+    runs = [
+        np.where(a.strides.get(LANE, 0) == 1, width, 1.0) / abs(a.strides[inner])
+        for a in p.accesses
+        if a.strides.get(inner)
+    ]
+    found["step_run"] = np.minimum(1.0, np.min(runs, axis=0)) if runs else np.ones(n)
     return found
-
-
-def _constants(counts: Array) -> float:
-    """Coefficients of the polynomials that a body's functions are computed with; LLVM holds them in registers."""
-    return float(sum(n for name, n in _COEFFICIENTS.items() if counts[CLASS_AT[name]].any()))
-
-
-def _bodies(coefficients: Array, points: Array, rows: Array) -> Array:
-    """(n, classes): operations of a tile of `points` vectors and `rows` rows."""
-    return np.stack([np.ones_like(points), points, rows, points * rows], axis=1) @ coefficients.T
 
 
 def _copies(kinds: list[Kind]) -> Array:
@@ -254,14 +202,13 @@ def _nest(p: Pattern, s: Schedules, row: bool, width: Array, tile_rows: Array) -
     panels = np.ceil(p.columns / width)
     row_tiles = np.ceil(p.rows / tile_rows)
     rows = p.row_loop or "-"
-    named = {"lane", PANEL, p.row_loop, *p.reduction_loops}
     if row:
         loops = [Loop("lane", panels), *loops, Loop(rows, row_tiles)]
     else:
         block = np.where(s.row_tile // tile_rows < row_tiles, s.row_tile // tile_rows, 0.0)
-        by_columns = s.order == _BY_COLUMNS
+        by_columns = s.order == BY_COLUMNS
         first = np.where(block > 0, block, np.where(by_columns, row_tiles, one))
         last = np.where(block > 0, np.ceil(row_tiles / np.maximum(block, 1.0)), np.where(by_columns, one, row_tiles))
         loops += [Loop(rows, first), Loop(PANEL, panels), Loop(rows, last)]
-    loops += [Loop(d, np.full(n, float(e))) for d, e in reversed(p.loops.items()) if d not in named]
+    loops += [Loop(d, np.full(n, float(e))) for d, e in batch_loops(p)]
     return Nest(tile, loops, p.accesses)

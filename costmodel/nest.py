@@ -14,7 +14,7 @@ from math import prod
 import numpy as np
 
 from costmodel.facts import OP_GROUPS
-from costmodel.region.expression import Accumulator, Apply, Constant, Expr, Gather, Index, Load, Reduced, walk
+from costmodel.region.expression import Accumulator, Apply, Constant, Expr, Gather, Index, Load, Reduced, children, walk
 from costmodel.region.linear import Linear
 from costmodel.region.region import Region
 from costmodel.region.rewrite import drop_unit_dims, merge_dims, roots
@@ -27,6 +27,9 @@ CLASSES = (*ARITHMETIC, "load", "broadcast", "strided", "gather", "store", "scat
 _CLASS = {name: group for group, names in OP_GROUPS.items() if group in ARITHMETIC for name in names}
 CLASS_AT = {name: i for i, name in enumerate(CLASSES)}
 _EXPENSIVE = ("div", "exp", "erf", "tanh", "sqrt")
+LATENCIES = dict(minmax=14.0, select=7.0, div=24.0)
+"""Multiply-adds of throughput that pass until a result can be used; 8 for other classes (4 cycles, two a cycle). A
+maximum that keeps NaN is three instructions."""
 WHERES = ("inner", "hoisted", "after")
 """In the innermost loop; before it, once a tile; after it, once a tile."""
 
@@ -55,6 +58,8 @@ class Pattern:
     inner: int
     """Steps of the innermost loop of a tile; 0 where that goes over the panels."""
     sweeps: int
+    chain: float
+    """What one step of all sweeps waits for the accumulators of the step before, in multiply-adds of throughput."""
     live: tuple[int, int]
     """Most values alive at once while one point of the innermost body and of the rest is computed in order."""
     constants: tuple[int, int]
@@ -95,6 +100,7 @@ def tile_pattern(region: Region, vector: int, pack: bool) -> Pattern:
         reduction=prod(extents[d] for d in reduction),
         inner=0 if inner == PANEL else extents.get(inner, 1),
         sweeps=1,
+        chain=_chain(updates),
         live=(_most_alive(bodies[0]), _most_alive(bodies[1])),
         constants=(_constants(bodies[0]), _constants(bodies[1])),
         accesses=tuple(_accesses(split)),
@@ -120,10 +126,12 @@ def row_pattern(region: Region, vector: int) -> Pattern:
     sweeps = 1 + max([*levels, *[n for _, n in stores]], default=0)
     count = _Counter(rows, tuple(reduced), vector, keep=True)
     inner: list[Expr] = []
+    chain = 0.0
     for sweep in range(sweeps):
         updates = [r.update for r, n in zip(region.reductions, levels, strict=True) if n == sweep]
         written = [s for s, n in stores if n == sweep]
         inner += [*updates, *(s.value for s in written)]
+        chain += _chain(updates)
         count.add([*updates, *(s.value for s in written)], lambda d: 0 if d & reduced or "+" in d else 1)
         count.stores([s.address for s in written], 0)
     last = [s for s in region.stores if not s.address.dims() & reduced]
@@ -138,6 +146,7 @@ def row_pattern(region: Region, vector: int) -> Pattern:
         reduction=prod(extents[d] for d in reduced if d != lane),
         inner=extents.get(lane, 1),
         sweeps=sweeps,
+        chain=chain,
         live=(_most_alive(inner), _most_alive([s.value for s in last])),
         constants=(_constants(inner), _constants([s.value for s in last])),
         accesses=tuple(_accesses(region)),
@@ -243,6 +252,19 @@ def _product(expr: Expr) -> list[Expr]:
 
 def _group(expr: Apply) -> str:
     return _CLASS.get(expr.op.name.split(".")[-1], "other")
+
+
+def _chain(updates: list[Expr]) -> float:
+    """The longest way from an accumulator to its next value."""
+    waits: dict[int, float] = {}
+    for expr in walk(*updates):
+        ways = [waits[id(e)] for e in children(expr) if id(e) in waits]
+        if isinstance(expr, Accumulator):
+            waits[id(expr)] = 0.0
+        elif ways:
+            name = "fma" if _product(expr) else _group(expr) if isinstance(expr, Apply) else "other"
+            waits[id(expr)] = max(ways) + LATENCIES.get(name, 8.0)
+    return max((waits.get(id(e), 0.0) for e in updates), default=0.0)
 
 
 def _constants(found: list[Expr]) -> int:

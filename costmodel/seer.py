@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.artefact import check_target, save_artefact
-from costmodel.boosted import booster_files, check_features, read_boosters
+from costmodel.boosted import check_features
 from costmodel.bound import Constants, bound, shares, terms, work_of
 from costmodel.candidates import as_predictions, group_candidates
 from costmodel.counting import NAMES, count_matrix
@@ -30,6 +30,7 @@ from costmodel.learner import Predicted
 from costmodel.protocol import ORDER, Prediction
 from costmodel.schedules import Array
 from costmodel.target import Target
+from costmodel.trees import booster_files, read_boosters, run
 
 if TYPE_CHECKING:
     import xgboost
@@ -207,9 +208,3 @@ def to_metric(metric: str, raw: Array) -> Array:
     if metric in MEMBERS:
         return np.exp(raw)
     return np.clip(raw, 0.0, 1.0 if metric == "vector_utilisation" else np.inf)
-
-
-def run(booster: xgboost.Booster, matrix: NDArray[np.float32]) -> Array:
-    """What a booster gives for each row."""
-    booster.set_param({"nthread": 1})
-    return np.asarray(booster.inplace_predict(matrix), dtype=np.float64)

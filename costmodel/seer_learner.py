@@ -12,7 +12,8 @@ from costmodel.bound import Constants, fit
 from costmodel.dataset import Dataset
 from costmodel.errors import SeercError
 from costmodel.schedules import Array
-from costmodel.seer import COUNTED, MEMBERS, Inputs, SeerModel, SeerOptions, inputs, raw_metric, run
+from costmodel.seer import COUNTED, MEMBERS, Inputs, SeerModel, SeerOptions, inputs, raw_metric
+from costmodel.trees import grow, parameters, run
 
 if TYPE_CHECKING:
     import xgboost
@@ -130,29 +131,15 @@ def _fit_rank(found: Inputs, data: Dataset, options: SeerOptions) -> xgboost.Boo
     relevance = np.clip(31 * best[data.tasks] / latency, 0, 31).astype(np.int64)
     rows = xgboost.DMatrix(found.matrix[order], relevance[order], nthread=1)
     rows.set_group(np.bincount(data.tasks))
-    parameters = _parameters(options) | {"objective": "rank:ndcg", "lambdarank_num_pair_per_sample": 8}
-    return xgboost.train(parameters, rows, options.other_trees)
+    ranking = {"objective": "rank:ndcg", "lambdarank_num_pair_per_sample": 8}
+    return xgboost.train(_parameters(options) | ranking, rows, options.other_trees)
 
 
 def _grow(
     matrix: NDArray[np.float32], found: Array, weight: Array, trees: int, options: SeerOptions
 ) -> xgboost.Booster:
-    import xgboost
-
-    rows = xgboost.DMatrix(matrix, found, weight=weight, nthread=1)
-    return xgboost.train(_parameters(options), rows, trees)
+    return grow(matrix, found, weight, trees, _parameters(options))
 
 
 def _parameters(options: SeerOptions) -> dict[str, Any]:
-    return {
-        "objective": "reg:squarederror",
-        "max_depth": options.depth,
-        "eta": options.learning_rate,
-        "subsample": options.rows,
-        "colsample_bytree": options.columns,
-        "min_child_weight": options.minimum_weight,
-        "max_bin": options.bins,
-        "tree_method": "hist",
-        "nthread": 1,
-        "seed": options.seed,
-    }
+    return parameters(options) | {"max_bin": options.bins}

@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.artefact import save_artefact
-from costmodel.boosted import booster_files, read_boosters
 from costmodel.errors import SeercError
 from costmodel.protocol import Prediction, Value
 from costmodel.schedules import Array
 from costmodel.tables import TextTable, canonical_text
 from costmodel.target import Target
 from costmodel.text_features import feature_rows, feature_vocabulary, text_features
+from costmodel.trees import booster_files, grow, parameters, read_boosters, run
 
 if TYPE_CHECKING:
     import xgboost
@@ -98,7 +98,7 @@ class TextModel:
         found: dict[str, Array] = {}
         for name, column in self.columns.items():
             if metrics is None or name in metrics:
-                raw = _run(self.boosters[name], matrix)
+                raw = run(self.boosters[name], matrix)
                 found[name] = _back(np.stack([raw, raw + column.low, raw + column.high]), column)
         return found
 
@@ -214,7 +214,7 @@ def _out_of_fold(matrix: csr_matrix, label: Array, fold: NDArray[np.int64], opti
     found = np.empty(len(label))
     for k in range(fold.max() + 1):
         test = fold == k
-        found[test] = _run(_train(matrix[~test], label[~test], options), matrix[test])
+        found[test] = run(_train(matrix[~test], label[~test], options), matrix[test])
     return found
 
 
@@ -226,25 +226,4 @@ def _margins(residual: Array) -> tuple[float, float]:
 
 
 def _train(matrix: csr_matrix, label: Array, options: TextOptions) -> xgboost.Booster:
-    import xgboost
-
-    parameters = {
-        "objective": "reg:squarederror",
-        "max_depth": options.depth,
-        "eta": options.learning_rate,
-        "subsample": options.rows,
-        "colsample_bytree": options.columns,
-        "min_child_weight": options.minimum_weight,
-        "tree_method": "hist",
-        "nthread": 1,
-        "seed": options.seed,
-        "base_score": float(np.median(label)),
-    }
-    return xgboost.train(parameters, xgboost.DMatrix(matrix, label, nthread=1), options.trees)
-
-
-def _run(booster: xgboost.Booster, matrix: csr_matrix) -> Array:
-    import xgboost
-
-    booster.set_param({"nthread": 1})
-    return np.asarray(booster.predict(xgboost.DMatrix(matrix, nthread=1)), dtype=np.float64)
+    return grow(matrix, label, None, options.trees, parameters(options) | {"base_score": float(np.median(label))})

@@ -1,7 +1,8 @@
 """What LLVM's loop unrolling makes of a tile's loops: it decides how many steps, and so registers, the hot loop holds.
 
 Found by compiling matrix products (LLVM 24 git, -O3, AVX-512): a loop is unrolled wholly if that gives at most 300
-instructions, else as often as gives at most 68 and divides its trip count; the loop around a vanished one comes next.
+instructions, from the innermost outwards, whether those inside are gone or not; then the innermost that is left as
+often as gives at most 68 and divides its trip count.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from costmodel.nest import CLASSES
 from costmodel.schedules import Array
@@ -29,34 +31,49 @@ class Unrolled:
 
     steps: Array
     """Steps of the source loops in one round."""
+    tiles: Array
+    """Register tiles in one round, or a part of one."""
     size: Array
     """Instructions of one round, before selection."""
     rounds: Array
     """Trip count that is left; 1 where no loop is."""
-    vanished: Array
-    """1 where all reduction loops were unrolled wholly."""
+    whole: NDArray[np.bool_]
+    """Which loops were unrolled wholly, from the innermost outwards; shape (loops, n)."""
 
 
-def unroll(size: Array, steps: Array, trips: Sequence[Array]) -> Unrolled:
-    """Unrolls loops with `trips` from the innermost outwards around a body of `size` instructions and `steps` steps."""
-    size, steps, rounds = size.copy(), steps.copy(), np.ones_like(size)
-    going = np.ones(len(size), dtype=bool)
-    for trip in trips:
-        whole = going & (size * trip <= WHOLE)
-        partly = going & ~whole
-        factor = np.where(whole, trip, np.where(partly, _divisor(trip, size), 1.0))
-        rounds = np.where(partly, trip / factor, rounds)
-        size, steps = size * factor, steps * factor
-        going = whole
-    return Unrolled(steps, size, rounds, going.astype(np.float64))
+def unroll(
+    size: Array, steps: Array, trips: Sequence[Array], once: Array | float = 0.0, around: Sequence[Array] = ()
+) -> Unrolled:
+    """What is left of a loop nest: first every loop that is short enough goes, then the innermost left is unrolled.
+
+    Args:
+        size: instructions of the innermost body.
+        steps: steps of the source loops in it.
+        trips: of the loops of a tile, from the innermost outwards.
+        once: instructions of a tile beside those.
+        around: trips of the loops around a tile, from the innermost outwards.
+    """
+    size, steps, rounds, tiles = size.copy(), steps.copy(), np.ones_like(size), np.ones_like(size)
+    hot, going = size.copy(), np.ones(len(size), dtype=bool)
+    every: list[NDArray[np.bool_]] = []
+    for number, trip in enumerate([*trips, *around]):
+        if number == len(trips):
+            size = size + once
+            hot = np.where(going, size, hot)
+        whole = size * trip <= WHOLE
+        last = going & ~whole
+        factor = np.where(going & whole, trip, np.where(last, _divisor(trip, hot), 1.0))
+        rounds = np.where(last, trip / factor, rounds)
+        hot, steps = hot * factor, steps * factor
+        tiles = tiles * factor if number >= len(trips) else tiles
+        size = np.where(whole, size * trip, size)
+        going = going & whole
+        every.append(whole)
+    return Unrolled(steps, tiles, hot, rounds, np.array(every))
 
 
 def _divisor(trip: Array, size: Array) -> Array:
     """The largest divisor of a trip count that keeps a body within PARTLY."""
-    best = np.ones_like(size)
-    for factor in range(2, int(PARTLY) + 1):
-        fits = (size * factor <= PARTLY) & (np.mod(trip, factor) == 0)
-        if not (size * factor <= PARTLY).any():
-            break
-        best = np.where(fits, float(factor), best)
-    return best
+    factors = np.arange(1.0, PARTLY / max(1.0, size.min(initial=PARTLY)) + 1)
+    fits = (np.multiply.outer(size, factors) <= PARTLY) & (np.mod.outer(trip, factors) == 0)
+    return (fits * factors).max(axis=1, initial=1.0)

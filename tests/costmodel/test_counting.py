@@ -58,6 +58,34 @@ SOFTMAX = """func.func @softmax(%a: tensor<48x200xf32>) -> tensor<48x200xf32> at
 }"""
 
 
+SUM = """func.func @sum(%a: tensor<1024x8xf32>) -> tensor<8xf32> attributes {seerc.kind = "reduction"} {
+  %zero = arith.constant 0.0 : f32
+  %e = tensor.empty() : tensor<8xf32>
+  %f = linalg.fill ins(%zero : f32) outs(%e : tensor<8xf32>) -> tensor<8xf32>
+  %r = linalg.generic {indexing_maps = [affine_map<(i, j) -> (i, j)>, affine_map<(i, j) -> (j)>],
+      iterator_types = ["reduction", "parallel"]} ins(%a : tensor<1024x8xf32>) outs(%f : tensor<8xf32>)
+      attrs = {seerc.root} {
+  ^bb0(%x: f32, %o: f32):
+    %y = OP %x, %o : f32
+    linalg.yield %y : f32
+  } -> tensor<8xf32>
+  return %r : tensor<8xf32>
+}"""
+ROTARY = """func.func @rotary(%a: tensor<4x2x32x40xf32> {seerc.strides = array<i64: 2560, 40, 80, 1>},
+    %t: tensor<32x40xf32>) -> tensor<4x2x32x40xf32>
+    attributes {seerc.kind = "elementwise"} {
+  %e = tensor.empty() : tensor<4x2x32x40xf32>
+  %r = linalg.generic {indexing_maps = [affine_map<(b, h, i, j) -> (b, h, i, j)>, affine_map<(b, h, i, j) -> (i, j)>,
+      affine_map<(b, h, i, j) -> (b, h, i, j)>], iterator_types = ["parallel", "parallel", "parallel", "parallel"]}
+      ins(%a, %t : tensor<4x2x32x40xf32>, tensor<32x40xf32>) outs(%e : tensor<4x2x32x40xf32>) attrs = {seerc.root} {
+  ^bb0(%x: f32, %c: f32, %o: f32):
+    %y = arith.mulf %x, %c : f32
+    linalg.yield %y : f32
+  } -> tensor<4x2x32x40xf32>
+  return %r : tensor<4x2x32x40xf32>
+}"""
+
+
 @pytest.fixture
 def texts(matmul: Callable[..., str]) -> list[str]:
     return [matmul(50, 200, 300), matmul(1, 96, 64, gelu=True), SOFTMAX]
@@ -108,6 +136,28 @@ def test_an_exponential_of_a_softmax_is_computed_once(target: Target) -> None:
     assert found["sweeps"].tolist() == [3]
     assert found["total_exp"].tolist() == [48 * 25]
     assert found["total_minmax"].tolist() == [48 * 25]
+
+
+@pytest.mark.parametrize(("op", "wait"), [("arith.addf", 8.0), ("arith.minimumf", 14.0)])
+def test_a_sum_waits_for_its_accumulator(op: str, wait: float, target: Target) -> None:
+    some = schedules(["{vector = 8 : i64, pack = false}", "{vector = 4 : i64, pack = false}"])
+    found = count(parse_workload(SUM.replace("OP", op)), some, target)
+    np.testing.assert_allclose(found["chain_ns"] / found["unit_ns"], [1024 * wait, 2 * 1024 * wait])
+    assert found["chain_ns"][0] > found["arithmetic_ns"][0]
+
+
+def test_short_chains_of_many_tiles_overlap(matmul: Callable[..., str], target: Target) -> None:
+    some = schedules(["{rows = 4 : i64, vector = 8 : i64, vectors = 2 : i64}"])
+    short, long = (count(parse_workload(matmul(64, 64, k)), some, target) for k in (4, 1024))
+    assert short["chain_ns"][0] / short["steps"][0] < 0.3 * long["chain_ns"][0] / long["steps"][0]
+
+
+def test_a_table_that_unrolled_loops_share_stays_in_registers(target: Target) -> None:
+    some = schedules(["{vector = 16 : i64, pack = false}", "{vector = 8 : i64, vectors = 2 : i64, pack = false}"])
+    found = count(parse_workload(ROTARY), some, target)
+    assert found["llvm_rounds"].tolist() == [2, 2]
+    # The loop that is left goes over heads, which share the table's 32 rows of 2 vectors; or over panels, which do not.
+    assert found["kept_loads"].tolist() == [64, 0]
 
 
 def test_a_larger_cache_moves_less(matmul: Callable[..., str]) -> None:

@@ -80,7 +80,7 @@ def test_artefact_round_trip_is_bit_identical(
     assert isinstance(loaded, CostModel)
     assert loaded.predict(texts, target) == model.predict(texts, target)
     load_artefact(tmp_path / "made").save(tmp_path / "again", "# card\n", {})
-    for path in (tmp_path / "made").glob("*.ubj.xz"):
+    for path in (tmp_path / "made").glob("*.ubj.zst"):
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
     assert sum(p.stat().st_size for p in (tmp_path / "made").iterdir()) < 10_000_000
 
@@ -104,7 +104,7 @@ def _break_config(folder: Path, **changes: object) -> None:
 
 
 def _truncate(folder: Path) -> None:
-    path = folder / "model-latency_ns.ubj.xz"
+    path = folder / "model-latency_ns.ubj.zst"
     path.write_bytes(path.read_bytes()[:1000])
 
 
@@ -112,7 +112,7 @@ def _truncate(folder: Path) -> None:
     ("damage", "reason"),
     [
         (_truncate, "corrupt"),
-        (lambda f: (f / "model-latency_ns.ubj.xz").unlink(), "incomplete"),
+        (lambda f: (f / "model-latency_ns.ubj.zst").unlink(), "incomplete"),
         (lambda f: (f / "config.json").write_text("{"), "cannot be read"),
         (lambda f: (f / "config.json").unlink(), "config.json is missing"),
         (lambda f: _break_config(f, schema_version=99), "schema version 99"),

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import lzma
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from scipy.stats import kendalltau
 
-from costmodel.boosted import booster_files, read_boosters
 from costmodel.dataset import Dataset, load_dataset
 from costmodel.errors import SeercError
 from costmodel.learner import learner
 from costmodel.protocol import ORDER, load_cost_model
 from costmodel.record import Record, to_table
 from costmodel.score import score
-from costmodel.seer import SeerModel, SeerOptions, inputs, run
+from costmodel.seer import SeerModel, SeerOptions, inputs
 from costmodel.seer_learner import SeerLearner
 from costmodel.split import split
 from costmodel.target import Target
 from costmodel.text import join_candidate
-from costmodel.unrolling import unroll
+from costmodel.trees import PACKING, booster_files, read_boosters, run
 
 OPTIONS = SeerOptions(
     trees=150,
@@ -110,20 +109,16 @@ def test_files_hold_the_same_trees_and_little_else(model: SeerModel, parts: tupl
     wide = np.zeros((len(matrix), booster.num_features()), dtype=np.float32)
     wide[:, : matrix.shape[1]] = matrix
     files = booster_files({"registers": booster})
-    assert len(files["model-registers.ubj.xz"]) < 0.7 * len(lzma.compress(bytes(booster.save_raw("ubj"))))
+    whole = pa.Codec("zstd", compression_level=PACKING).compress(bytes(booster.save_raw("ubj")))
+    assert len(files["model-registers.ubj.zst"]) < 0.7 * len(whole)
     np.testing.assert_array_equal(run(read_boosters(files)["registers"], wide), run(booster, wide))
+
+
+def test_a_file_that_is_no_booster_is_refused() -> None:
+    with pytest.raises(SeercError, match=r"model-rank\.ubj\.zst: not zstd data"):
+        read_boosters({"model-rank.ubj.zst": b"{}"})
 
 
 def test_too_little_data_is_refused(dataset: Dataset) -> None:
     with pytest.raises(SeercError, match="too few"):
         SeerLearner(OPTIONS).fit(dataset.take(np.arange(20)))
-
-
-def test_loops_are_unrolled_as_llvm_does() -> None:
-    """Matrix products compiled on AVX-512: steps in the hot loop by register tile (vectors x rows), K = 256 and 24."""
-    found = unroll(np.array([5.0, 17.0, 22.0, 46.0]), np.ones(4), [np.full(4, 256.0)])
-    assert found.steps.tolist() == [8, 4, 2, 1]  # 1x1, 1x4, 2x4, 4x6
-    assert found.rounds.tolist() == [32, 64, 128, 256]
-    short = unroll(np.array([5.0, 12.0, 22.0]), np.ones(3), [np.full(3, 24.0)])
-    assert short.steps.tolist() == [24, 24, 3]  # 1x1 and 2x2 wholly, 2x4 in part
-    assert short.vanished.tolist() == [1, 1, 0]
