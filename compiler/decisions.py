@@ -17,7 +17,7 @@ from costmodel.target import Target
 from passes.tiling.schedule import Schedule
 from passes.tiling.select import Choice
 
-VERSION = "8"
+VERSION = "9"
 """Counts up when fusion, layout or the schedule space changes."""
 
 

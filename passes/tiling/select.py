@@ -41,11 +41,11 @@ class Space:
     reason: str = ""
 
     def thinned(self, most: int) -> Space:
-        """The first and evenly spaced others, `most` in all; the same every time."""
-        count = len(self.schedules)
-        if count <= most:
-            return self
-        return replace(self, schedules=[self.schedules[i * count // most] for i in range(most)])
+        """The first and evenly spaced others of the widest vectors, `most` in all; the same every time."""
+        widest = max(s.vector for s in self.schedules)
+        some = [self.schedules[0], *(s for s in self.schedules[1:] if s.vector == widest)]
+        count = len(some)
+        return replace(self, schedules=[some[i * count // most] for i in range(most)] if count > most else some)
 
     def with_panels(self, width: int) -> Space:
         """Only the schedules that pack panels of `width` columns; all of them where there is none."""
@@ -86,7 +86,7 @@ def choose_all(
     """For each workload the schedule with the lowest predicted latency; ties go to the earlier one.
 
     `metrics` (None: all that the model knows) are predicted of the chosen ones. `cost_model` is a
-    costmodel.protocol.CostModel or None for the heuristic. Of larger spaces `most` schedules are looked at.
+    costmodel.protocol.CostModel or None for the heuristic. Where `most` is given, spaces are thinned to so many schedules.
     `panels`, if not empty, gives for each workload the width of the panels that its weight is packed in, or None.
     `caution`: the share of the predicted latency that leaving the heuristic's schedule must save (costmodel.caution).
     """

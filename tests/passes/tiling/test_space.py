@@ -11,6 +11,7 @@ from passes.region.read import read_region
 from passes.region.structure import UnsupportedRegion
 from passes.tiling.candidate import read_template
 from passes.tiling.schedule import Schedule
+from passes.tiling.select import read_space
 from passes.tiling.space import Family, VectorUnit, family, heuristic, schedules
 from tests.compiler.emit.harness import Tensor, close, filled, generic, module, run
 
@@ -49,6 +50,15 @@ def test_the_heuristic_comes_first_and_nothing_repeats():
     found = schedules(region, UNIT)
     assert found[0] == heuristic(region, UNIT)
     assert len(found) == len(set(found)) > 50
+
+
+def test_a_thinned_space_keeps_the_heuristic_and_the_widest_vectors():
+    space = read_space(matmul(Schedule("plain")), UNIT)
+    few, all_wide = space.thinned(24), space.thinned(10_000)
+    assert few.schedules[0] == space.schedules[0]
+    assert len(few.schedules) == 24 == len(set(few.schedules))
+    assert {s.vector for s in few.schedules} == {16} < {s.vector for s in space.schedules}
+    assert set(few.schedules) < set(all_wide.schedules) < set(space.schedules)
 
 
 def test_a_result_along_the_reduced_dimension_needs_the_row_emitter():
