@@ -86,7 +86,7 @@ def choose_all(
     """For each workload the schedule with the lowest predicted latency; ties go to the earlier one.
 
     `metrics` (None: all that the model knows) are predicted of the chosen ones. `cost_model` is a
-    costmodel.protocol.CostModel or None for the heuristic. Where `most` is given, spaces are thinned to so many schedules.
+    costmodel.protocol.CostModel or None for the heuristic. Spaces are thinned to `most` schedules, if that is given.
     `panels`, if not empty, gives for each workload the width of the panels that its weight is packed in, or None.
     `caution`: the share of the predicted latency that leaving the heuristic's schedule must save (costmodel.caution).
     """
