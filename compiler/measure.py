@@ -93,14 +93,21 @@ def _seconds(call: Any, turn: list[Any], calls: int) -> float:
 
 
 def _call_overhead(count: int) -> float:
-    """Seconds that ctypes takes for a function of `count` pointers that does nothing (free of a null pointer)."""
+    """Seconds that ctypes takes for a function of `count` pointers that does nothing (free of a null pointer).
+
+    The least of several batches: one that is disturbed would take too much off every sample of a kernel.
+    """
     idle = ctypes.CDLL(None).getpid
     idle.argtypes = [ctypes.c_void_p] * count
     pointers = [ctypes.c_void_p()] * count
+    return max(min(_idle_seconds(idle, pointers) for _ in range(8)) - 5e-8, 0.0)
+
+
+def _idle_seconds(idle: Any, pointers: list[ctypes.c_void_p]) -> float:
     begin = time.thread_time()
-    for _ in range(200):
+    for _ in range(50):
         idle(*pointers)
-    return max((time.thread_time() - begin) / 200 - 5e-8, 0.0)
+    return (time.thread_time() - begin) / 50
 
 
 def load_kernel(name: str, compiled: Compiled) -> Any:

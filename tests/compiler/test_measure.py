@@ -47,3 +47,11 @@ def test_copies_of_constants_stay_as_they_are_while_the_kernel_is_timed(monkeypa
     assert len(set(found)) == 1
     values = np.frombuffer(found[0], np.float32)
     assert np.all(np.abs(values) > np.finfo(np.float32).tiny)  # denormals take a hundred times as long
+
+
+def test_one_disturbed_batch_does_not_shorten_every_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seven batches of empty calls take 300 ns a call, one takes ten times as long."""
+    batches = iter([3e-7] * 3 + [3e-6] + [3e-7] * 4)
+    monkeypatch.setattr(measure, "_idle_seconds", lambda *_: next(batches))
+    monkeypatch.setattr(measure, "_seconds", lambda *_: 1.25e-6)  # 1 us of a kernel, and its call
+    assert measure.time_calls(None, [[ctypes.c_void_p()]]) == pytest.approx([1e-6] * 25)
