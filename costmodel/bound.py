@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.counting import NAMES, SLOTS
-from costmodel.nest import ARITHMETIC, CLASSES
+from costmodel.operations import ARITHMETIC, CLASSES
 from costmodel.schedules import Array
 
 _AT = {name: i for i, name in enumerate(NAMES)}

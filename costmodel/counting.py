@@ -15,7 +15,8 @@ import numpy as np
 from costmodel.candidates import Group
 from costmodel.facts import facts
 from costmodel.hot_loop import BY_COLUMNS, HOT, Kind, batch_loops, bodies, hot_loop
-from costmodel.nest import ARITHMETIC, CLASS_AT, CLASSES, Pattern, row_pattern, tile_pattern
+from costmodel.nest import Pattern, row_pattern, tile_pattern
+from costmodel.operations import ARITHMETIC, CLASS_AT, CLASSES
 from costmodel.region.read import read_workload
 from costmodel.region.roles import LANE, PANEL
 from costmodel.schedules import ALGORITHMS, Array, Schedules

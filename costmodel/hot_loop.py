@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from costmodel.nest import CLASS_AT, Pattern
+from costmodel.nest import Pattern
+from costmodel.operations import CLASS_AT
 from costmodel.region.roles import LANE, PANEL
 from costmodel.schedules import ORDERS, Array, Schedules
 from costmodel.unrolling import SIZES, unroll

@@ -13,23 +13,23 @@ from math import prod
 
 import numpy as np
 
-from costmodel.facts import OP_GROUPS
-from costmodel.region.expression import Accumulator, Apply, Constant, Expr, Gather, Index, Load, Reduced, children, walk
+from costmodel.operations import (
+    CLASS_AT,
+    CLASSES,
+    EXPENSIVE,
+    constants,
+    group,
+    latency_chain,
+    most_alive,
+    product,
+)
+from costmodel.region.expression import Accumulator, Apply, Constant, Expr, Gather, Index, Load, Reduced, walk
 from costmodel.region.linear import Linear
 from costmodel.region.region import Region
 from costmodel.region.rewrite import drop_unit_dims, merge_dims, roots
 from costmodel.region.roles import LANE, PANEL, split_columns
 from costmodel.schedules import Array
 
-ARITHMETIC = ("fma", "add", "mul", "div", "minmax", "select", "cast", "exp", "erf", "tanh", "sqrt", "other")
-CLASSES = (*ARITHMETIC, "load", "broadcast", "strided", "gather", "store", "scatter")
-"""`strided` counts elements, not vectors: one scalar load each; `scatter` the same for stores."""
-_CLASS = {name: group for group, names in OP_GROUPS.items() if group in ARITHMETIC for name in names}
-CLASS_AT = {name: i for i, name in enumerate(CLASSES)}
-_EXPENSIVE = ("div", "exp", "erf", "tanh", "sqrt")
-LATENCIES = dict(minmax=14.0, select=7.0, div=24.0)
-"""Multiply-adds of throughput that pass until a result can be used; 8 for other classes (4 cycles, two a cycle). A
-maximum that keeps NaN is three instructions."""
 WHERES = ("inner", "hoisted", "after")
 """In the innermost loop; before it, once a tile; after it, once a tile."""
 
@@ -100,9 +100,9 @@ def tile_pattern(region: Region, vector: int, pack: bool) -> Pattern:
         reduction=prod(extents[d] for d in reduction),
         inner=0 if inner == PANEL else extents.get(inner, 1),
         sweeps=1,
-        chain=_chain(updates),
-        live=(_most_alive(bodies[0]), _most_alive(bodies[1])),
-        constants=(_constants(bodies[0]), _constants(bodies[1])),
+        chain=latency_chain(updates),
+        live=(most_alive(bodies[0]), most_alive(bodies[1])),
+        constants=(constants(bodies[0]), constants(bodies[1])),
         accesses=tuple(_accesses(split)),
         loops=extents,
         row_loop=loops.rows,
@@ -131,7 +131,7 @@ def row_pattern(region: Region, vector: int) -> Pattern:
         updates = [r.update for r, n in zip(region.reductions, levels, strict=True) if n == sweep]
         written = [s for s, n in stores if n == sweep]
         inner += [*updates, *(s.value for s in written)]
-        chain += _chain(updates)
+        chain += latency_chain(updates)
         count.add([*updates, *(s.value for s in written)], lambda d: 0 if d & reduced or "+" in d else 1)
         count.stores([s.address for s in written], 0)
     last = [s for s in region.stores if not s.address.dims() & reduced]
@@ -147,8 +147,8 @@ def row_pattern(region: Region, vector: int) -> Pattern:
         inner=extents.get(lane, 1),
         sweeps=sweeps,
         chain=chain,
-        live=(_most_alive(inner), _most_alive([s.value for s in last])),
-        constants=(_constants(inner), _constants([s.value for s in last])),
+        live=(most_alive(inner), most_alive([s.value for s in last])),
+        constants=(constants(inner), constants([s.value for s in last])),
         accesses=tuple(_accesses(region)),
         loops={(LANE if d == lane else d): n for d, n in extents.items()},
         row_loop=rows,
@@ -196,11 +196,11 @@ class _Counter:
 
     def add(self, found: list[Expr], where: Callable[[frozenset[str]], int]) -> None:
         """Counts every node below `found`; a multiply-add into an accumulator is one operation."""
-        fused = {id(p) for e in walk(*found) for p in _product(e)}
+        fused = {id(p) for e in walk(*found) for p in product(e)}
         for expr in self._walk(found):
             if isinstance(expr, (Load, Gather, Apply)) and id(expr) not in fused:
                 depends = self.depends(expr)
-                name, amount = self._class(expr, depends, bool(_product(expr)))
+                name, amount = self._class(expr, depends, bool(product(expr)))
                 self.table[where(depends), CLASS_AT[name], self._column(depends)] += amount
 
     def stores(self, addresses: Iterable[Linear], where: int) -> None:
@@ -219,12 +219,12 @@ class _Counter:
         again = [e for e in walk(*found) if id(e) in self.kept]
         self.table[0, CLASS_AT["load"], 3] += min(1, len(again))
         self.table[0, CLASS_AT["store"], 3] += min(1, len(again))
-        self.kept |= {id(e) for e in nodes if isinstance(e, Apply) and _group(e) in _EXPENSIVE}
+        self.kept |= {id(e) for e in nodes if isinstance(e, Apply) and group(e) in EXPENSIVE}
         return nodes
 
     def _class(self, expr: Load | Gather | Apply, depends: frozenset[str], fused: bool) -> tuple[str, int]:
         if isinstance(expr, Apply):
-            return ("fma" if fused else _group(expr)), 1
+            return ("fma" if fused else group(expr)), 1
         if isinstance(expr, Gather):
             return "gather", self.vector
         along = [expr.address.coefficient(d) for d in self.lanes if d in depends]
@@ -239,49 +239,6 @@ class _Counter:
 def _overlaps(region: Region, rows: str, inner: str) -> bool:
     loads = [e for r in region.reductions for e in walk(r.update) if isinstance(e, Load)]
     return any(e.address.coefficient(rows) == e.address.coefficient(inner) != 0 for e in loads)
-
-
-def _product(expr: Expr) -> list[Expr]:
-    """The mulf of `acc + a * b`, in a list; empty for anything else."""
-    if not (isinstance(expr, Apply) and expr.op.name == "arith.addf"):
-        return []
-    if not any(isinstance(e, Accumulator) for e in expr.operands):
-        return []
-    return [e for e in expr.operands if isinstance(e, Apply) and e.op.name == "arith.mulf"]
-
-
-def _group(expr: Apply) -> str:
-    return _CLASS.get(expr.op.name.split(".")[-1], "other")
-
-
-def _chain(updates: list[Expr]) -> float:
-    """The longest way from an accumulator to its next value."""
-    waits: dict[int, float] = {}
-    for expr in walk(*updates):
-        ways = [waits[id(e)] for e in children(expr) if id(e) in waits]
-        if isinstance(expr, Accumulator):
-            waits[id(expr)] = 0.0
-        elif ways:
-            name = "fma" if _product(expr) else _group(expr) if isinstance(expr, Apply) else "other"
-            waits[id(expr)] = max(ways) + LATENCIES.get(name, 8.0)
-    return max((waits.get(id(e), 0.0) for e in updates), default=0.0)
-
-
-def _constants(found: list[Expr]) -> int:
-    return len({e.attribute for e in walk(*found) if isinstance(e, Constant)})
-
-
-def _most_alive(found: list[Expr]) -> int:
-    """Most values alive at once when the nodes below `found` are computed operands first."""
-    order = [e for e in walk(*found) if not isinstance(e, Constant)]
-    last: dict[int, int] = {}
-    for at, expr in enumerate(order):
-        for child in expr.operands if isinstance(expr, Apply) else ():
-            last[id(child)] = at
-    ends = np.zeros(len(order) + 1, dtype=np.int64)
-    for at in last.values():
-        ends[at] += 1
-    return int(max(np.cumsum(np.ones(len(order), dtype=np.int64) - ends[:-1]), default=0))
 
 
 def _accesses(region: Region) -> Iterable[Access]:

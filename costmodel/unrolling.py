@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from costmodel.nest import CLASSES
+from costmodel.operations import CLASSES
 from costmodel.schedules import Array
 
 WHOLE = 300.0

@@ -10,7 +10,7 @@ import pytest
 from costmodel.bound import FACTORS, Constants, bound, fit, shares, terms
 from costmodel.counting import NAMES
 from costmodel.dataset import Dataset, load_dataset
-from costmodel.nest import CLASSES
+from costmodel.operations import CLASSES
 from costmodel.record import Record, to_table
 from costmodel.schedules import Array
 
