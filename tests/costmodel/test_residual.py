@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from costmodel.protocol import Value
-from costmodel.residual import NOISE, Belief, prior, prior_of
+from costmodel.residual import NOISE, SHARES, Belief, prior, prior_of
 from costmodel.schedules import schedules
 
 TEXTS = [
@@ -39,7 +39,7 @@ def test_a_measured_schedule_is_as_measured_and_similar_ones_follow():
     assert np.sqrt(after.covariance[0, 0]) < NOISE
     similar, far, algorithm, unpacked = after.mean[1:]
     assert 0.5 > similar > far > algorithm == pytest.approx(unpacked)
-    assert algorithm > 0.1
+    assert algorithm == pytest.approx(0.5 * SHARES[0], rel=0.02)
     assert (np.diag(after.covariance) < np.diag(belief().covariance)).all()
 
 
