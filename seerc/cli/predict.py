@@ -10,9 +10,15 @@ measured value in 90 % of cases.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from seerc.cli.output import add_json_flag, read_text, report, table
+
+if TYPE_CHECKING:
+    from costmodel.protocol import Value
+    from seerc.api import FunctionPrediction
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """One row a function and schedule."""
+    """Predicts, and prints a table for each function and schedule."""
     from compiler.target import detect_target
     from costmodel.errors import unknown_name
     from costmodel.protocol import load_cost_model, metrics_of
@@ -51,11 +57,22 @@ def run(args: argparse.Namespace) -> int:
         }
         for f in found
     ]
-    rows = [
-        (f.name, f.schedule, metric, value.value, f"{value.low:.4g} to {value.high:.4g}", known[metric])
-        for f in found
-        for metric, value in f.metrics.items()
-    ]
     data = {"functions": functions, "cost_model": args.cost_model, "target": target.name}
-    report(args, data, table(("function", "schedule", "metric", "value", "90 % interval", "what it is"), rows))
+    report(args, data, *_tables(found, known))
     return 0
+
+
+def _tables(found: Sequence[FunctionPrediction], known: Mapping[str, str]) -> Iterator[Any]:
+    """A table for each function and schedule; where all have one metric, one table of them, to compare them in."""
+    if all(len(f.metrics) == 1 for f in found):
+        rows = [(f.name, f.schedule, m, v.value, _interval(v)) for f in found for m, v in f.metrics.items()]
+        yield table(("function", "schedule", "metric", "value", "90 % interval"), rows)
+        return
+    for number, f in enumerate(found):
+        rows = [(metric, v.value, _interval(v), known[metric]) for metric, v in f.metrics.items()]
+        yield ("\n" if number else "") + f"{f.name} {f.schedule or ''}".rstrip()
+        yield table(("metric", "value", "90 % interval", "what it is"), rows)
+
+
+def _interval(value: Value) -> str:
+    return f"{value.low:.4g} to {value.high:.4g}"
