@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -53,12 +53,18 @@ def _dots(results: Results, path: Path, rows: dict[str, Summary]) -> bool:
         return False
     figure, axes = _axes(2, 2, 9.0, 1.5 + 0.55 * len(rows), sharey=True)
     for axis, (metric, title) in zip(axes.flat, DOTS, strict=True):
+        values = [found[metric]["value"] for found in rows.values() if metric in found]
+        wide = min(values, default=1.0) > 0 and max(values, default=1.0) > 10 * min(values, default=1.0)
+        axis.set_xscale("log" if wide else "linear")
         for y, (model, found) in enumerate(reversed(rows.items())):
             if metric in found:
                 value = found[metric]
-                reach = [[value["value"] - value["low"]], [value["high"] - value["value"]]]
+                low = max(value["low"], value["value"] / 3) if wide else value["low"]  # a logarithm has no end below
+                reach = [[value["value"] - low], [value["high"] - value["value"]]]
                 colour = _colour(model)
                 axis.errorbar(value["value"], y, xerr=reach, fmt="o", color=colour, capsize=3, markersize=6, lw=1.6)
+        if values:
+            _within(axis, values, wide)
         axis.set_title(title)
         axis.set_yticks(range(len(rows)), [m.replace("{", " ").rstrip("}") for m in reversed(rows)])
         axis.set_ylim(-0.6, len(rows) - 0.4)
@@ -66,6 +72,13 @@ def _dots(results: Results, path: Path, rows: dict[str, Summary]) -> bool:
         for label in axis.get_yticklabels():
             label.set_fontweight("bold" if label.get_text() == OURS else "normal")
     return _save(figure, path)
+
+
+def _within(axis: Any, values: Sequence[float], wide: bool) -> None:
+    """The values and room around them; intervals of few seeds may run out of the picture."""
+    room = 0.6 * (max(values) - min(values))
+    limits = (min(values) / 2, max(values) * 4) if wide else (min(values) - room, max(values) + room)
+    axis.set_xlim(*limits)
 
 
 def splits(results: Results, path: Path) -> bool:
