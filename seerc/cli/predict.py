@@ -65,8 +65,8 @@ def run(args: argparse.Namespace) -> int:
 def _tables(found: Sequence[FunctionPrediction], known: Mapping[str, str]) -> Iterator[Any]:
     """A table for each function and schedule; where all have one metric, one table of them, to compare them in."""
     if all(len(f.metrics) == 1 for f in found):
-        rows = [(f.name, f.schedule, m, v.value, _interval(v)) for f in found for m, v in f.metrics.items()]
-        yield table(("function", "schedule", "metric", "value", "90 % interval"), rows)
+        rows = [(f.name, f.schedule, m, v.value, _interval(v), known[m]) for f in found for m, v in f.metrics.items()]
+        yield table(("function", "schedule", "metric", "value", "90 % interval", "what it is"), rows)
         return
     for number, f in enumerate(found):
         rows = [(metric, v.value, _interval(v), known[metric]) for metric, v in f.metrics.items()]
