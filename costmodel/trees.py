@@ -91,16 +91,17 @@ def read_boosters(files: Mapping[str, bytes]) -> dict[str, xgboost.Booster]:
     """What `booster_files` wrote.
 
     Raises:
-        SeercError: a file holds no booster, or one larger than MAX_FILE_BYTES.
+        SeercError: a file is of another version, holds no booster, or one larger than MAX_FILE_BYTES.
     """
     import xgboost
 
     found: dict[str, xgboost.Booster] = {}
     for name, content in files.items():
-        if name.endswith(SUFFIX):
-            booster = xgboost.Booster()
-            booster.load_model(bytearray(_unpacked(name, content)))
-            found[name.removeprefix("model-").removesuffix(SUFFIX)] = booster
+        if not name.endswith(SUFFIX):  # a model without some of its boosters would predict its prior
+            raise SeercError(f"{name}: written by another version of seerc; train the model again")
+        booster = xgboost.Booster()
+        booster.load_model(bytearray(_unpacked(name, content)))
+        found[name.removeprefix("model-").removesuffix(SUFFIX)] = booster
     return found
 
 

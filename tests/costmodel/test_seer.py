@@ -114,9 +114,13 @@ def test_files_hold_the_same_trees_and_little_else(model: SeerModel, parts: tupl
     np.testing.assert_array_equal(run(read_boosters(files)["registers"], wide), run(booster, wide))
 
 
-def test_a_file_that_is_no_booster_is_refused() -> None:
-    with pytest.raises(SeercError, match=r"model-rank\.ubj\.zst: not zstd data"):
-        read_boosters({"model-rank.ubj.zst": b"{}"})
+def test_files_of_another_kind_are_refused(model: SeerModel) -> None:
+    ((name, whole),) = booster_files({"rank": model.boosters["rank"]}).items()
+    for content in (b"{}", whole[: len(whole) // 2]):
+        with pytest.raises(SeercError, match=r"model-rank\.ubj\.zst: "):
+            read_boosters({name: content})
+    with pytest.raises(SeercError, match="another version of seerc"):
+        read_boosters({"model-rank.ubj.xz": whole})
 
 
 def test_too_little_data_is_refused(dataset: Dataset) -> None:

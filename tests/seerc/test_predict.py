@@ -75,8 +75,10 @@ def test_the_json_contract(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert main([*command, "--schedules", str(tmp_path / "schedules"), "--metric", "spills", "--json"]) == 0
     functions = json.loads(capsys.readouterr().out)["functions"]
     assert [list(f["metrics"]) for f in functions] == [["spills"], ["spills"]]
-    assert main(command) == 0
-    assert "latency_ns" in capsys.readouterr().out
+    assert main([*command, "--schedules", str(tmp_path / "schedules")]) == 0
+    shown = capsys.readouterr().out
+    assert [shown.count(schedule) for schedule in SCHEDULES] == [1, 1]  # named once, above all of its metrics
+    assert shown.count("latency_ns") == shown.count("spills") == 2
 
 
 @pytest.mark.parametrize(
