@@ -31,6 +31,7 @@ BUILTIN: Mapping[str, str] = MappingProxyType(
         "seerc-fuse": "passes.fusion:FusePass",
         "seerc-int8-weights": "passes.adaptive.int8_weights:Int8WeightsPass",
         "seerc-layer-skip": "passes.adaptive.layer_skip:LayerSkipPass",
+        "seerc-lazy-select": "passes.adaptive.lazy_select:LazySelectPass",
         "seerc-mixture-of-depths": "passes.adaptive.mixture_of_depths:MixtureOfDepthsPass",
         "seerc-schedule": "passes.tiling.schedule_pass:SchedulePass",
         "seerc-strip-asserts": "passes.strip_asserts:StripAssertsPass",

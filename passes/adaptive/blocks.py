@@ -84,15 +84,9 @@ def _extent(
 
 def _block(flow: Dataflow, index: int, total: Sum, update: Update, vertices: frozenset[int], exit_: ir.Value) -> Block:
     parallel = len(total.updates) > 1
-    own = _with_private(flow, vertices, flow.producer[total.residual])
+    own = with_private(flow, vertices, flow.producer[total.residual])
     leaves = update.leaves if parallel else ()
-    inner = {v for v in own if v >= 0}
-    escapes = [
-        value
-        for vertex in sorted(inner)
-        for value in flow.nodes[vertex].results
-        if value != exit_ and value not in leaves and any(u not in inner for u in flow.users.get(value, ()))
-    ]
+    escapes = [value for value in escaping(flow, own) if value != exit_ and value not in leaves]
     read = {
         a for v in flow.sources(own) - flow.activations for a in (v, *nx.ancestors(flow.edges, v)) if a in flow.weights
     }
@@ -109,7 +103,16 @@ def _block(flow: Dataflow, index: int, total: Sum, update: Update, vertices: fro
     )
 
 
-def _with_private(flow: Dataflow, vertices: frozenset[int], residual: int) -> frozenset[int]:
+def escaping(flow: Dataflow, vertices: frozenset[int]) -> Iterator[ir.Value]:
+    """Results of these ops that others read."""
+    inner = {v for v in vertices if v >= 0}
+    for vertex in sorted(inner):
+        for value in flow.nodes[vertex].results:
+            if any(user not in inner for user in flow.users.get(value, ())):
+                yield value
+
+
+def with_private(flow: Dataflow, vertices: frozenset[int], residual: int) -> frozenset[int]:
     """`vertices` and the ops that work for them alone, such as the slices of a key cache."""
     own = set(vertices)
     stream = {residual} | set(nx.ancestors(flow.edges, residual))

@@ -47,6 +47,13 @@ class Editor:
                     stream = add(end, stream, part.updates)
         self._close(sum_, stream)
 
+    def guard_when(self, part: Block, run: ir.Value, reader: ir.Operation) -> ir.Value:
+        """Run a sub-block where the scalar `run` is true, right before the op `reader`; its exit, or its residual."""
+        stream = self._value(part.residual)
+        result = self._guard_one(part, run, stream, reader, _pass_on)
+        self._close([part], result)
+        return result
+
     def remove(self, sum_: Sequence[Block], skip: frozenset[int]) -> None:
         """Take those sub-blocks of one sum out whose numbers are in `skip`."""
         end = self._end(sum_)

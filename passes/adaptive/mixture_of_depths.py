@@ -35,8 +35,8 @@ class MixtureOfDepthsPass(Pass):
 
     **Top-k looks at the whole sequence, so this is not causal**: whether a token takes part depends on later ones. It
     is for whole-sequence programs: encoders, scoring, prefill, training. A decoder decides for each token alone
-    instead, by a trained predictor or a threshold on r: at that step the sub-block runs (`seerc-layer-skip` has the
-    mask) or not, and leaves a key and a value or none. Programs that return keys and values are refused here.
+    instead, by a threshold on r: `compiler.decode.routers` and `seerc-lazy-select`. Programs that return keys and
+    values are refused here.
 
     Where the sum is normed afterwards (BERT: x' = norm(x + f(x))) or adds up several parts, f(x) is x' - x.
 

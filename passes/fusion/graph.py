@@ -78,12 +78,16 @@ def read_node(index: int, op: ir.Operation) -> Node:
         kind = "end"
     elif any(block.operations for region in op.regions for block in region.blocks) and name.startswith("scf."):
         kind = "nested"
-    elif name == "tensor.extract" and isinstance(op.operands[0], ir.BlockArgument):
+    elif name == "tensor.extract" and (isinstance(op.operands[0], ir.BlockArgument) or _is_condition(op)):
         kind = "scalar"  # the condition of a branch: read by @main itself
     else:
         values = [*op.operands, *op.results]
         kind = "plain" if any(isinstance(v.type, ir.RankedTensorType) for v in values) else "scalar"
     return Node(index, op, kind, None)
+
+
+def _is_condition(op: ir.Operation) -> bool:
+    return all(use.owner.name == "scf.if" and use.operand_number == 0 for use in op.results[0].uses)
 
 
 class Graph:
