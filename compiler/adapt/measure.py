@@ -61,7 +61,7 @@ def speedup(
     plain = compile_decoder(source, options[0], CompileOptions(), tell)
     tell("compiling the plan's program")
     apply_to_model(changed.model, plan)
-    decoder = compile_decoder(changed, options[1], CompileOptions(), tell)
+    decoder = compile_decoder(changed, options[1], CompileOptions(), tell, asdict(plan))
     request = Request(tokens)
     runs = {
         "plain": decoding(plain.decoder(1), request),

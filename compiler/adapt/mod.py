@@ -3,7 +3,8 @@
 A layer's loss at a capacity is measured with it alone routed (`compiler.adapt.routed`); an exact knapsack picks the
 capacities of least expected time whose losses sum to at most the budget; the combination is measured. As single losses
 add up to too little, the knapsack's limit is lowered until the combination keeps to the budget on calibration texts.
-Held-out texts decide.
+Routers are
+fitted for it (`compiler.adapt.fit_routers`); held-out texts, routed by them, decide.
 """
 
 from __future__ import annotations
@@ -11,12 +12,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from compiler.adapt.capacity import CAPACITIES, expected_ns, layer_variants, run_probability
 from compiler.adapt.depth_times import ROUTER_NS, DepthTimes
+from compiler.adapt.fit_routers import fit_routers, routed_by
 from compiler.adapt.knapsack import Selection, Variant, cheapest, front
 from compiler.adapt.layer_ranks import layer_ranks
 from compiler.adapt.mod_rivals import by_rank, every_other
 from compiler.adapt.oracle import Oracle
+from compiler.adapt.plan import Router
 from compiler.adapt.routed import RoutedRuns
 
 Capacities = Mapping[int, float]
@@ -43,12 +48,14 @@ class Routing:
 class ModDecision:
     """The choice and what it was made from.
 
-    `losses[l]`: of layer l at each of CAPACITIES (first and last: whole), nats a token on calibration texts;
-    `measured_kl`: of the choice on them; `limit`: of summed losses that keeps it in the budget; `front`: (share of the
-    step's time, summed loss).
+    `chosen`: as routed by the oracle; `routed`: the same by `routers`, which decides. `losses[l]`: of layer l
+    at each of CAPACITIES (first and last: whole), nats a token on calibration texts; `measured_kl`: of the choice on
+    them; `limit`: of summed losses that keeps it in the budget; `front`: (share of the step's time, summed loss).
     """
 
     chosen: Routing
+    routed: Routing
+    routers: tuple[Router, ...]
     selection: Selection
     limit: float
     measured_kl: float
@@ -75,23 +82,29 @@ def decide_mod(
     selection, limit, measured = _within(seen, thresholds, variants, budget, tell)
     capacities = _capacities(selection, variants)
 
-    def routing(name: str, capacities: Capacities, random: bool = False) -> Routing:
+    def measured_routing(name: str, capacities: Capacities, taken: Mapping[int, Tensor]) -> Routing:
         tell(name)
-        levels = _levels(seen.thresholds(sorted({*capacities.values()})), capacities)
-        taken = fresh.at_random(capacities) if random else fresh.above(levels)
         share = sum(map(fresh.share, taken.values())) / len(taken) if taken else 1.0
         return Routing(name, capacities, *fresh.quality(taken), share, times.whole() / step_time(times, capacities))
 
+    def routing(name: str, capacities: Capacities) -> Routing:
+        levels = _levels(seen.thresholds(sorted({*capacities.values()})), capacities)
+        return measured_routing(name, capacities, fresh.above(levels))
+
+    tell("fitting routers")
+    routers = fit_routers(seen, capacities)
     rivals: list[Routing] = []
     if capacities:
         ranks = layer_ranks(calibration)
         rivals = [
-            routing("the same, random routing", capacities, random=True),
+            measured_routing("the same, random routing", capacities, fresh.at_random(capacities)),
             routing("every other layer (MoD)", every_other(capacities, len(times.layers))),
             routing("lowest ARank (gamma-MoD)", by_rank(capacities, ranks)),
         ]
     return ModDecision(
-        chosen=routing("knapsack", capacities),
+        chosen=routing("knapsack, chosen by an oracle", capacities),
+        routed=measured_routing("knapsack, chosen by routers", capacities, routed_by(fresh, routers)),
+        routers=routers,
         selection=selection,
         limit=limit,
         measured_kl=measured,

@@ -11,12 +11,14 @@ all layers: others use it as an attention sink.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from compiler.adapt.oracle import Oracle
+
+Choose = Callable[[int, Tensor, Tensor], Tensor]
 
 
 class RoutedRuns:
@@ -59,6 +61,30 @@ class RoutedRuns:
 
     def _with_first(self, chosen: Tensor) -> Tensor:
         return chosen | (torch.arange(chosen.shape[1]) == 0)
+
+    def routed(self, layers: Sequence[int], choose: Choose) -> dict[int, Tensor]:
+        """By layer of `layers`, the tokens [B, T] that take it, chosen layer by layer in a run that follows them.
+
+        Args:
+            layers: the routed ones, in order.
+            choose: from a layer, the stream before it and what the layer makes of that, [B, T, d] each, who takes it.
+        """
+        chosen, attention = dict[int, Tensor](), self.stream.attention
+        hidden = self._before[layers[0]] if layers else self._before[0]
+        attention.full_run()
+        try:
+            with torch.no_grad():
+                for layer in range(min(layers, default=0), max(layers, default=-1) + 1):
+                    behind = self.stream.through(layer, hidden, self._inputs)
+                    if layer in layers:
+                        taken = chosen[layer] = self._with_first(choose(layer, hidden, behind))
+                        attention.absent[layer] = ~taken
+                        behind = self.stream.through(layer, hidden, self._inputs)
+                        behind = torch.where(taken.unsqueeze(2), behind, hidden)
+                    hidden = behind
+            return chosen
+        finally:
+            attention.full_run()
 
     def share(self, chosen: Tensor) -> float:
         """Of the tokens that take part, padding left out."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from compiler.adapt.plan import Router, read_router
 from compiler.decode.export import DecoderOptions, compile_steps
 from compiler.decode.folder import CompiledDecoder
 from compiler.decode.generate import planned_draft
@@ -22,7 +23,17 @@ def planned_options(plan: Mapping[str, Any] | None, batch: int, context: int) ->
         return DecoderOptions(batch, context, draft.widths, prefill, skippable=skippable, draft_int8=draft.int8)
     if plan is None or plan["decision"] != "apply":
         return DecoderOptions(batch, context, prefill=prefill)
+    if plan["method"] == "mod":
+        routed = tuple(router.layer for router in planned_routers(plan))
+        return DecoderOptions(batch, context, prefill=prefill, routed=routed)
     return DecoderOptions(batch, context, prefill=prefill, removed=plan["skipped"], int8=plan.get("int8", ()))
+
+
+def planned_routers(plan: Mapping[str, Any] | None) -> tuple[Router, ...]:
+    """The routers of a plan that applies, by layer."""
+    if plan is None or plan["decision"] != "apply":
+        return ()
+    return tuple(sorted(map(read_router, plan.get("routers", ())), key=lambda router: router.layer))
 
 
 def compile_decoder(
@@ -33,5 +44,5 @@ def compile_decoder(
     plan: Mapping[str, Any] | None = None,
 ) -> CompiledDecoder:
     """All step programs of the model; `plan` is kept with them."""
-    programs = compile_steps(source.model, options, compile_options, say)
+    programs = compile_steps(source.model, options, compile_options, say, planned_routers(plan))
     return CompiledDecoder(source.name, options, programs, source.tokenizer, source.end_tokens(), plan)

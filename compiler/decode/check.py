@@ -8,7 +8,9 @@ from typing import Any
 
 import torch
 
+from compiler.adapt.plan import Router
 from compiler.decode.generate import Request
+from compiler.decode.routers import routed
 
 TIE = 1e-3
 """Logits closer than this may change places by rounding alone."""
@@ -32,15 +34,23 @@ class Difference:
 
 
 def differences(
-    model: Any, prompts: Sequence[Sequence[int]], texts: Sequence[Sequence[int]], request: Request
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    texts: Sequence[Sequence[int]],
+    request: Request,
+    routers: Sequence[Router] = (),
+    context: int = 0,
 ) -> list[Difference]:
-    """Where our new tokens differ from those of the model (eager attention, f32, each prompt alone)."""
+    """Where our new tokens differ from those of the model (eager attention, f32, each prompt alone).
+
+    With `routers`, of the model routed by them for a context: it then reads the whole text anew for each token.
+    """
     config = model.config
     attention, config._attn_implementation = config._attn_implementation, "eager"
     try:
-        with torch.no_grad():
+        with torch.no_grad(), routed(model, routers, context):
             found = [
-                _difference(model, index, prompt, text, greedy_tokens(model, prompt, request))
+                _difference(model, index, prompt, text, greedy_tokens(model, prompt, request, cache=not routers))
                 for index, (prompt, text) in enumerate(zip(prompts, texts, strict=True))
             ]
     finally:
@@ -48,7 +58,7 @@ def differences(
     return [difference for difference in found if difference is not None]
 
 
-def greedy_tokens(model: Any, prompt: Sequence[int], request: Request) -> list[int]:
+def greedy_tokens(model: Any, prompt: Sequence[int], request: Request, cache: bool = True) -> list[int]:
     """New tokens of `generate` without search or penalties. The mask is given: a prompt may hold the padding token."""
     ids = torch.tensor([list(prompt)])
     end = {"eos_token_id": list(request.end)} if request.end else {}
@@ -60,6 +70,7 @@ def greedy_tokens(model: Any, prompt: Sequence[int], request: Request) -> list[i
         num_beams=1,
         repetition_penalty=1.0,
         pad_token_id=0,
+        use_cache=cache,
         **end,
     )
     return result[0, len(prompt) :].tolist()

@@ -44,16 +44,16 @@ class Decoder:
         self.threads = threads
         caches = [spec.shape for spec in programs[0].inputs if spec.dtype == "f32"]
         self.batch, self.context = caches[1][0], caches[1][2]
-        layers, self._kinds = len(caches) // 2, (caches[0], caches[1])
-        if any(shape != self._kinds[i % 2] for i, shape in enumerate(caches)):
-            raise SeercError("decoders whose layers have caches of different shapes are not supported")
-        self.keys = np.zeros((layers, *caches[0]), np.float32)
-        self.values = np.zeros((layers, *caches[1]), np.float32)
         self.lengths = np.zeros(self.batch, np.int64)
+        self._allocate(caches)
         *steps, prefill = [self._bind(program) for program in programs]
         self._draft = steps.pop(draft) if draft else steps[0]
         self._steps, self._prefill = {step.width: step for step in steps}, prefill
         self._last = prefill
+
+    def _allocate(self, caches: Sequence[tuple[int, ...]]) -> None:
+        """Caches of these shapes: keys and values, layer by layer."""
+        self.keys, self.values = stacked(caches)
 
     def _bind(self, program: Program) -> Step:
         width = program.inputs[0].shape[1]
@@ -136,11 +136,7 @@ class Decoder:
         step, counts = self._last, np.broadcast_to(counts, self.batch)
         self._check_room(counts)
         for b, (begin, count) in enumerate(zip(self.lengths.tolist(), counts.tolist(), strict=True)):
-            for block in range(begin // BLOCK, -(-(begin + count) // BLOCK)):
-                first, last = max(begin, block * BLOCK), min(begin + count, (block + 1) * BLOCK)
-                new = step.new_keys[:, b, :, :, first - begin : last - begin]
-                self.keys[:, b, :, block, :, first - block * BLOCK : last - block * BLOCK] = new
-            self.values[:, b, :, begin : begin + count] = step.new_values[:, b, :, :count]
+            write_rows((self.keys[:, b], self.values[:, b]), begin, (step.new_keys[:, b], step.new_values[:, b]), count)
         self.lengths += counts
 
     def _check_tokens(self, prompts: Sequence[Sequence[int]]) -> None:
@@ -166,3 +162,28 @@ class Decoder:
             self._run(self._prefill, padded)
             self.keep(np.array(list(map(len, parts))))
         return np.array([[prompt[-1]] for prompt in prompts], np.int64)
+
+
+def stacked(caches: Sequence[tuple[int, ...]]) -> tuple[Array, Array]:
+    """Keys and values of layers whose caches have one shape, on a new first axis."""
+    if any(shape != caches[i % 2] for i, shape in enumerate(caches)):
+        raise SeercError("decoders whose layers have caches of different shapes are not supported")
+    keys, values = (np.zeros((len(caches) // 2, *caches[i]), np.float32) for i in (0, 1))
+    return keys, values
+
+
+def write_rows(cache: tuple[Array, Array], begin: int, new: tuple[Array, Array], count: int) -> None:
+    """Write the first `count` new rows from place `begin` on.
+
+    Args:
+        cache: keys [L, H, T / 64, D, 64] and values [L, H, T, D] of one sequence.
+        begin: its length.
+        new: keys [L, H, D, q] and values [L, H, q, D].
+        count: at most q.
+    """
+    for block in range(begin // BLOCK, -(-(begin + count) // BLOCK)):
+        first, last = max(begin, block * BLOCK), min(begin + count, (block + 1) * BLOCK)
+        cache[0][:, :, block, :, first - block * BLOCK : last - block * BLOCK] = new[0][
+            ..., first - begin : last - begin
+        ]
+    cache[1][:, :, begin : begin + count] = new[1][:, :, :count]

@@ -8,7 +8,10 @@ from typing import Any
 
 import torch
 
+from compiler.adapt.plan import Router
 from compiler.decode.int8 import all_blocks, int8_matrices, with_int8_weights
+from compiler.decode.routed_step import RoutedDecodeStep, routed_inputs
+from compiler.decode.routers import routed
 from compiler.decode.step_module import DecodeStep, StepShape, example_inputs
 from compiler.driver import CompileOptions
 from compiler.frontend.model import Array, ImportedModel, TensorSpec
@@ -17,6 +20,7 @@ from compiler.native.program import Program
 from compiler.together import compile_together
 from costmodel.errors import SeercError
 from passes.adaptive.layer_skip import LayerSkipPass
+from passes.adaptive.lazy_select import LazySelectPass
 from passes.base import PassContext
 from passes.mlir import context, ir
 from passes.region.structure import shape_of
@@ -38,6 +42,7 @@ class DecoderOptions:
         removed: sub-blocks that no step has; the keys and values of a removed attention are zeros.
         int8: sub-blocks whose weights are rounded to 8 bits; 2 L, one beyond the last, is the head.
         draft_int8: drafts have a step of width 1 of their own, with all these weights in 8 bits.
+        routed: layers that each token takes or passes by (mixture of depths).
     """
 
     batch: int = 1
@@ -48,13 +53,19 @@ class DecoderOptions:
     removed: tuple[int, ...] = ()
     int8: tuple[int, ...] = ()
     draft_int8: bool = False
+    routed: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(sorted({1, *self.widths})))  # JSON has lists
         object.__setattr__(self, "removed", tuple(sorted(self.removed)))
         object.__setattr__(self, "int8", tuple(sorted(self.int8)))
+        object.__setattr__(self, "routed", tuple(sorted(self.routed)))
         if self.skippable and self.removed:
             raise SeercError("sub-blocks are either removed or skippable: their numbers would change")
+        if self.routed and (self.skippable or self.removed or self.int8 or len(self.widths) > 1):
+            raise SeercError(
+                "routed layers go with plain decoding: no drafts, no sub-blocks left out, no 8-bit weights"
+            )
         if min(self.batch, self.context, self.prefill, *self.widths) < 1:
             raise SeercError(f"batch, context, widths and prefill are at least 1, got {self}")
 
@@ -70,20 +81,31 @@ class DecoderOptions:
         return len(self.widths) if self.draft_int8 else 0
 
 
-def import_step(model: Any, shape: StepShape, name: str) -> ImportedModel:
-    """One step of a transformers model, lowered to linalg; the model is left as it was."""
+def import_step(model: Any, shape: StepShape, name: str, routers: Sequence[Router] = ()) -> ImportedModel:
+    """One step of a transformers model, lowered to linalg; the model is left as it was.
+
+    With `routers`, their layers are run in steps of one token only where a sequence takes them.
+    """
     kept = model.config._attn_implementation
     try:
-        with torch.no_grad():
-            return import_module(DecodeStep(model, shape), example_inputs(model, shape), name)
+        with torch.no_grad(), routed(model, routers, shape.context):
+            if not routers:
+                return import_module(DecodeStep(model, shape), example_inputs(model, shape), name)
+            step = RoutedDecodeStep(model, shape, routers)
+            imported = import_module(step, routed_inputs(model, shape, routers), name)
+            return lazy(imported) if shape.width == 1 else imported
     finally:
         model.config._attn_implementation = kept
 
 
 def compile_steps(
-    model: Any, options: DecoderOptions, compile_options: CompileOptions, say: Callable[[str], None]
+    model: Any,
+    options: DecoderOptions,
+    compile_options: CompileOptions,
+    say: Callable[[str], None],
+    routers: Sequence[Router] = (),
 ) -> list[Program]:
-    """One program for each of `options.shapes()`; `say` is told what goes on."""
+    """One program for each of `options.shapes()`; `say` is told what goes on; `routers` of `options.routed`."""
     imported: list[ImportedModel] = []
     matrices, rounded = int8_matrices(model, options.int8), dict[str, Array]()
     everything = int8_matrices(model, all_blocks(model)) if options.draft_int8 else matrices
@@ -93,7 +115,7 @@ def compile_steps(
         kind = f"step of width {shape.width}" if shape.logits else f"prefill of width {shape.width}"
         say(f"importing the {kind}{' that drafts' if drafts and index else ''}")
         name = ("draft" if drafts and index else f"step-{shape.width}") if shape.logits else "prefill"
-        step = import_step(model, shape, name)
+        step = import_step(model, shape, name, routers)
         step = with_int8_weights(step, everything if drafts else matrices, rounded)
         # A prefill step has 2 L outputs, and no sub-blocks of the last layer: only its keys and values are read.
         removed = [block for block in options.removed if shape.logits or block < len(step.outputs) - 2]
@@ -110,6 +132,14 @@ def without(step: ImportedModel, removed: Sequence[int]) -> ImportedModel:
     with context(), ir.Location.unknown():
         module = ir.Module.parse(step.text)
         LayerSkipPass(tuple(removed)).run(module.operation, PassContext())
+        return replace(step, text=str(module))
+
+
+def lazy(step: ImportedModel) -> ImportedModel:
+    """The step in which layers that no token takes are not run."""
+    with context(), ir.Location.unknown():
+        module = ir.Module.parse(step.text)
+        LazySelectPass().run(module.operation, PassContext())
         return replace(step, text=str(module))
 
 

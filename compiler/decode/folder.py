@@ -11,6 +11,7 @@ from typing import Any
 from compiler.decode.decoder import Decoder
 from compiler.decode.export import MASK, DecoderOptions
 from compiler.decode.generate import Draft, planned_draft
+from compiler.decode.routed_decoder import RoutedDecoder
 from compiler.decode.source import load_tokenizer
 from compiler.decode.step_module import StepShape
 from compiler.native.buckets import copy_program
@@ -35,14 +36,17 @@ class CompiledDecoder:
 
     def decoder(self, threads: int | None = None) -> Decoder:
         """A decoder with caches of its own."""
+        if self.options.routed:
+            return RoutedDecoder(self.programs, self.options.routed, threads)
         return Decoder(self.programs, threads, self.options.draft)
 
     def with_plan(self, plan: Mapping[str, Any]) -> CompiledDecoder:
         """The same programs for another plan; SeercError if they were not compiled for what it says."""
         given, own = _plain(plan), _plain(self.plan)
         if (_is_lossy(given) or _is_lossy(own)) and given != own:
+            method = (given if _is_lossy(given) else own)["method"]
             raise SeercError(
-                f"{self.name} was compiled for another plan, and a static plan is a program of its own: "
+                f"{self.name} was compiled for another plan, and a {method} plan is a program of its own: "
                 "give the model with --plan"
             )
         draft, widths = planned_draft(given), self.options.widths
@@ -82,7 +86,7 @@ def _plain(plan: Mapping[str, Any] | None) -> Any:
 
 
 def _is_lossy(plan: Mapping[str, Any] | None) -> bool:
-    return plan is not None and plan.get("method") == "static" and plan.get("decision") == "apply"
+    return plan is not None and plan.get("method") in ("static", "mod") and plan.get("decision") == "apply"
 
 
 def load_decoder(folder: Path | str) -> CompiledDecoder:
@@ -99,17 +103,20 @@ def load_decoder(folder: Path | str) -> CompiledDecoder:
     if version != FORMAT:
         raise SeercError(f"{folder} has decoder format {version}, this seerc reads {FORMAT}: compile the model again")
     shapes = enumerate(options.shapes())
-    programs = [_step(folder / f"step-{i}", shape, options.skippable and i == options.draft) for i, shape in shapes]
+    masked = [options.skippable and i == options.draft for i, _ in enumerate(options.shapes())]
+    programs = [_step(folder / f"step-{i}", shape, masked[i], len(options.routed)) for i, shape in shapes]
     tokenizer = load_tokenizer(folder / TOKENIZER) if (folder / TOKENIZER).is_dir() else None
     return replace(made, programs=programs, tokenizer=tokenizer)
 
 
-def _step(folder: Path, shape: StepShape, masked: bool) -> Program:
-    """The step program in `folder`, which must be one for `shape`, with or without a mask."""
+def _step(folder: Path, shape: StepShape, masked: bool, routed: int) -> Program:
+    """The step program in `folder`, which must be one for `shape`, with or without a mask and routed layers."""
     program = Program.load(folder)
-    found = [spec.shape for spec in program.inputs[:4]]
-    whole = len(found) == 4 and len(found[3]) == 4 and found[0] == (shape.batch, shape.width)
-    if not whole or found[3][2] != shape.context or masked != (program.inputs[-1].name == MASK):
+    ids, *found = [spec.shape for spec in program.inputs[: 4 + routed]]
+    lengths, values = found[: 1 + routed], found[-1]
+    whole = len(found) == 3 + routed and len(values) == 4 and ids == (shape.batch, shape.width)
+    whole &= all(length == (shape.batch,) for length in lengths)
+    if not whole or values[2] != shape.context or masked != (program.inputs[-1].name == MASK):
         raise SeercError(f"{folder} holds another program than {NAME} says: compile the model again")
     return program
 

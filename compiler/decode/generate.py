@@ -66,7 +66,7 @@ def planned_draft(plan: Mapping[str, Any] | None) -> Draft | None:
     try:
         if plan is None or plan["decision"] == "refuse":
             return None
-        if plan["method"] == "static" and plan["decision"] == "apply":
+        if plan["method"] in ("static", "mod") and plan["decision"] == "apply":
             return None  # another program, which decodes plainly
         if plan["method"] == "skip" and plan["decision"] == "apply":
             stop = plan.get("stop_below")

@@ -11,7 +11,7 @@ of long rows: at T = 2,048 scores took a third to two thirds longer.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,7 +42,7 @@ class StepShape:
 
 
 @dataclass
-class _Step:
+class StepState:
     """What the layers of one forward pass share: the caches they read, the rows that they make, the masks."""
 
     keys: Sequence[Tensor]
@@ -61,8 +61,8 @@ class _Step:
         """Positions are given; no model may compute them from this."""
         return 0
 
-    def mask(self, width: int, context: int, window: int | None) -> Tensor:
-        """Additive [B, 1, 1, q, T + q]: cached positions below the length, new ones up to the query's own."""
+    def mask(self, layer: int, width: int, context: int, window: int | None) -> Tensor:
+        """Of a layer, additive [B, 1, 1, q, T + q]: cached positions below the length, new ones up to the query's."""
         if window not in self.masks:
             new = torch.arange(width)
             query = self.lengths[:, None] + new  # [B, q]
@@ -97,9 +97,12 @@ class DecodeStep(nn.Module):
 
     def forward(self, ids: Tensor, lengths: Tensor, *caches: Tensor) -> tuple[Tensor, ...]:
         """One step; see the class."""
-        step = _Step(caches[0::2], caches[1::2], lengths)
+        return self.run(ids, StepState(caches[0::2], caches[1::2], lengths))
+
+    def run(self, ids: Tensor, step: StepState) -> tuple[Tensor, ...]:
+        """One step in a given state."""
         # Rows that fill up a prefill step may lie beyond the cache, and so beyond a table of positions.
-        positions = (lengths[:, None] + torch.arange(ids.shape[1])).clamp(max=self.shape.context - 1)
+        positions = (step.lengths[:, None] + torch.arange(ids.shape[1])).clamp(max=self.shape.context - 1)
         model = self.model if self.shape.logits else self.model.base_model
         result = model(input_ids=ids, position_ids=positions, past_key_values=step, use_cache=True, seerc_step=step)
         if sorted(step.new_keys) != list(range(len(step.keys))):
@@ -130,14 +133,17 @@ def _attend(
     scores = scores.reshape(batch, heads, count, rows, context + rows)
     if softcap is not None:
         scores = torch.tanh(scores / softcap) * softcap
-    weights = (scores + seerc_step.mask(rows, context, sliding_window)).softmax(-1)
+    weights = (scores + seerc_step.mask(module.layer_idx, rows, context, sliding_window)).softmax(-1)
     weights = weights.reshape(batch, heads, count * rows, context + rows)
     mixed = weights[..., :context] @ old_values + weights[..., context:] @ value
     return mixed.reshape(batch, heads * count, rows, width).transpose(1, 2), None
 
 
-def cache_shapes(model: Any, shape: StepShape) -> list[tuple[int, ...]]:
-    """Shapes of keys and values, layer by layer, found by running the model once on one token."""
+def cache_shapes(model: Any, shape: StepShape, rooms: Mapping[int, int] | None = None) -> list[tuple[int, ...]]:
+    """Shapes of keys and values, layer by layer, found by running the model once on one token.
+
+    `rooms`: tokens that the cache of a layer holds, where that is not the context.
+    """
     config: Any = model.config.get_text_config(decoder=True)
     seen: dict[int, tuple[int, int]] = {}
 
@@ -154,8 +160,9 @@ def cache_shapes(model: Any, shape: StepShape) -> list[tuple[int, ...]]:
         model.config._attn_implementation = kept
     if len(seen) != config.num_hidden_layers:
         raise FrontendError(f"{type(model).__name__}: {len(seen)} of {config.num_hidden_layers} layers keep keys")
-    b, t = shape.batch, shape.context
-    return [s for i in sorted(seen) for h, d in [seen[i]] for s in ((b, h, -(-t // BLOCK), d, BLOCK), (b, h, t, d))]
+    b, rooms = shape.batch, rooms or {}
+    sizes = [(rooms.get(i, shape.context), *seen[i]) for i in sorted(seen)]
+    return [s for t, h, d in sizes for s in ((b, h, -(-t // BLOCK), d, BLOCK), (b, h, t, d))]
 
 
 def example_inputs(model: Any, shape: StepShape) -> tuple[Tensor, ...]:

@@ -7,8 +7,8 @@ seerc adapt build/model --method skip -o plan.json --plot front.png
 
 skip: lossless self-speculation. A draft without some attention and FFN sub-blocks proposes tokens, the full model
 verifies them; with --int8-drafts its weights have 8 bits. static: a lossy program, within a KL budget, whose sub-blocks
-are left out or made smaller. mod: how many tokens each layer needs, within a KL budget: the capacities to train routers
-for.
+are left out or made smaller. mod: a lossy program whose layers are left to the tokens that need them (mixture of
+depths), with routers fitted on the calibration texts.
 Half of the prompts are held out: nothing is chosen on them, and they decide with a lower confidence bound.
 """
 
@@ -108,40 +108,37 @@ def run(args: argparse.Namespace) -> int:
     with progress(f"{args.model}") as tell:
         tell("loading")
         source = load_source(args.model)
-        if args.method == "mod":
-            if args.measure:
-                raise SeercError("--measure: a plan of --method mod has no program before its routers are trained")
-            outcome = adapt_mod(args, source, prompts, tell)
-            plan = outcome.plan
-        else:
-            predicted = None if args.costs else _predicted(args, source.model, tell)
-            study = open_study(source, prompts, args.tokens, args.seed, tell, args.int8_drafts)
-            costs = predicted or _tabled(args, study.stream.blocks)
-            method = _skip if args.method == "skip" else adapt_static
-            outcome = method(args, study, costs, tell)
-            plan = _measured(args, outcome.plan, study, tell) if args.measure else outcome.plan
+        predicted = None if args.costs else _predicted(args, source.model, tell)
+        study = open_study(source, prompts, args.tokens, args.seed, tell, args.int8_drafts)
+        method = {"skip": _skip, "static": adapt_static, "mod": adapt_mod}[args.method]
+        outcome = method(args, study, predicted or _tabled(args, study.stream.blocks), tell)
+        plan = _measured(args, outcome.plan, study, tell) if args.measure else outcome.plan
     _finish(args, plan, outcome.front, outcome.label)
     report(args, _data(plan, outcome.extra), *outcome.tables, *_verdict(plan))
     return 0
 
 
-def _predicted(args: argparse.Namespace, model: Any, tell: Callable[[str], None]) -> Costs:
+def _predicted(args: argparse.Namespace, model: Any, tell: Callable[[str], None]) -> Any:
+    from compiler.adapt.depth_times import predicted_times
     from compiler.adapt.predict import predicted_costs
     from compiler.adapt.variant_times import one_width
     from compiler.decode.step_module import StepShape
 
     if args.method == "static":
         return one_width(model, StepShape(args.batch, 1, args.context), tell)
+    if args.method == "mod":
+        return predicted_times(model, args.batch, args.context, tell)
     return predicted_costs(model, args.batch, args.context, tell, args.int8_drafts)
 
 
-def _tabled(args: argparse.Namespace, blocks: int) -> Costs:
+def _tabled(args: argparse.Namespace, blocks: int) -> Any:
     from compiler.adapt.cost_table import DRAFT, read_costs
+    from compiler.adapt.depth_times import tabled_times
 
     costs = read_costs(args.costs, blocks)
     if args.int8_drafts != (costs(1).draft is not None):
         raise SeercError(f'{args.costs}: --int8-drafts and a row "{DRAFT}" go together')
-    return costs
+    return tabled_times(costs, blocks // 2, args.batch) if args.method == "mod" else costs
 
 
 def _measured(args: argparse.Namespace, plan: Plan, study: Study, tell: Callable[[str], None]) -> Plan:

@@ -1,4 +1,4 @@
-"""`seerc adapt --method mod`: how many tokens each layer needs."""
+"""`seerc adapt --method mod`: which tokens each layer is left to."""
 
 from __future__ import annotations
 
@@ -13,20 +13,13 @@ if TYPE_CHECKING:
     from compiler.adapt.depth_times import DepthTimes
     from compiler.adapt.mod import ModDecision, Routing
     from compiler.adapt.plan import Plan
-    from compiler.decode.source import Source
+    from compiler.adapt.study import Study
 
 
-def adapt_mod(args: argparse.Namespace, source: Source, prompts: Sequence[str], tell: Callable[[str], None]) -> Outcome:
-    """Predict times by width and context, measure what routed layers lose, then choose."""
-    from compiler.adapt.cost_table import read_costs
-    from compiler.adapt.depth_times import predicted_times, tabled_times
+def adapt_mod(args: argparse.Namespace, study: Study, times: DepthTimes, tell: Callable[[str], None]) -> Outcome:
+    """Measure what routed layers lose, choose which, fit their routers, decide."""
     from compiler.adapt.mod import decide_mod
-    from compiler.adapt.study import open_study
 
-    predicted = None if args.costs else predicted_times(source.model, args.batch, args.context, tell)
-    study = open_study(source, prompts, args.tokens, args.seed, tell)
-    blocks = study.stream.blocks
-    times = predicted or tabled_times(read_costs(args.costs, blocks), blocks // 2, args.batch)
     found = decide_mod(study.calibration, study.held_out, times, args.kl, tell)
     points = [(1 - time, loss) for time, loss in found.front]
     extra = _extra(found, args.batch)
@@ -36,7 +29,7 @@ def adapt_mod(args: argparse.Namespace, source: Source, prompts: Sequence[str], 
 def _plan(args: argparse.Namespace, found: ModDecision) -> Plan:
     from compiler.adapt.plan import Plan
 
-    chosen = found.chosen
+    chosen = found.routed
     pays, within = chosen.speedup >= 1 + args.margin, chosen.kl <= args.kl
     return Plan(
         method="mod",
@@ -50,7 +43,7 @@ def _plan(args: argparse.Namespace, found: ModDecision) -> Plan:
         acceptance_low=None,
         predicted_speedup=chosen.speedup,
         predicted_speedup_low=chosen.speedup,
-        capacities=tuple(sorted(chosen.capacities.items())),
+        routers=found.routers,
     )
 
 
@@ -60,9 +53,10 @@ def _why(args: argparse.Namespace, found: ModDecision) -> str:
     chosen = found.chosen
     runs = ", ".join(f"{run_probability(args.batch, k):.3f} at {k:g}" for k in CAPACITIES if k < 1)
     return (
-        f"with {len(chosen.capacities)} layers routed by an oracle a step is predicted to be {chosen.speedup:.3f} "
-        f"times as fast (asked for: {1 + args.margin:g}); KL {found.measured_kl:.4f} nats a token on calibration, "
-        f"{chosen.kl:.4f} on held-out texts (budget {args.kl:g}); no selection within the limit is more than "
+        f"with {len(chosen.capacities)} layers routed a step is predicted to be {chosen.speedup:.3f} times as fast "
+        f"(asked for: {1 + args.margin:g}); KL on held-out texts {found.routed.kl:.4f} nats a token (budget "
+        f"{args.kl:g}), with an oracle in place of the routers {chosen.kl:.4f}, and {found.measured_kl:.4f} on "
+        f"calibration texts; no selection within the limit is more than "
         f"{found.selection.gap:.2%} faster; at batch {args.batch} a routed layer runs with a probability of {runs}"
     )
 
@@ -71,7 +65,8 @@ def _extra(found: ModDecision, batch: int) -> dict[str, Any]:
     return {
         "kl_sum": found.selection.loss,
         "kl": found.measured_kl,
-        "kl_held_out": found.chosen.kl,
+        "kl_held_out": found.routed.kl,
+        "oracle": _routing(found.chosen),
         "bound_gap": found.selection.gap,
         "runs": [[layer, chance] for layer, chance in found.runs(batch).items()],
         "losses": [list(row) for row in found.losses],
@@ -102,7 +97,7 @@ def _tables(found: ModDecision, times: DepthTimes) -> list[Any]:
     names = [f"KL at {capacity:g}" for capacity in CAPACITIES if capacity < 1]
     ways = [
         (one.name, len(one.capacities), f"{one.share:.2f}", one.kl, one.agreement, one.speedup)
-        for one in (found.chosen, *found.rivals)
+        for one in (found.routed, found.chosen, *found.rivals)
     ]
     return [
         table(("layer", "predicted ms", "capacity", *names), rows),

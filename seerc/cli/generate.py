@@ -6,9 +6,9 @@ seerc generate build/model --plan plan.json --prompt-file prompts.txt --verify
 
 A model is compiled first, for as many sequences as there are prompts; -o saves the decoder with its plan and tokenizer,
 so that the next run starts at once. A plan of `seerc adapt --method skip` drafts tokens without some sub-blocks and
-verifies them: greedy text stays the same, sampled text keeps its distribution. One of `--method static` is another,
-lossy program, which --verify compares with the same changes to the model in transformers. Several prompts are decoded
-together and printed line by line with the number of the prompt.
+verifies them: greedy text stays the same, sampled text keeps its distribution. One of `--method static` or `mod` is
+another, lossy program, which --verify compares with the same changes to the model in transformers. Several prompts are
+decoded together and printed line by line with the number of the prompt.
 """
 
 from __future__ import annotations
@@ -200,10 +200,12 @@ def _generate(args: argparse.Namespace, job: _Job, request: Request) -> _Result:
 
 def _differences(job: _Job, result: _Result, request: Request) -> list[Difference]:
     from compiler.adapt.lossy_model import silenced
+    from compiler.decode.build import planned_routers
     from compiler.decode.check import differences
 
-    with progress("comparing with transformers"), silenced(job.model, job.compiled.options.removed):
-        return differences(job.model, job.prompts, result.tokens, request)
+    options, routers = job.compiled.options, planned_routers(job.compiled.plan)
+    with progress("comparing with transformers"), silenced(job.model, options.removed):
+        return differences(job.model, job.prompts, result.tokens, request, routers, options.context)
 
 
 def _report(
@@ -236,7 +238,7 @@ def _summary(job: _Job, data: Mapping[str, Any], found: Sequence[Difference]) ->
         lines.append(f"acceptance {data['acceptance']:.3f} in {data['rounds']} rounds of draft and verification")
     elif plan is not None and plan["decision"] == "refuse":
         lines.append(f"the plan refuses, so no draft: {plan.get('why', 'no reason given')}")
-    elif plan is not None and plan["method"] == "static":
+    elif plan is not None and plan["method"] in ("static", "mod"):
         lines.append(f"the plan's program is lossy: {plan.get('why', 'no numbers given')}")
     if data["verified"] and not found:
         lines.append("the text is that of transformers, token by token")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from compiler.adapt.costs import StepCosts
 from compiler.adapt.depth_times import DepthTimes, tabled_times
+from compiler.adapt.fit_routers import fit_ridge, fit_routers, routed_by
 from compiler.adapt.layer_ranks import layer_ranks
 from compiler.adapt.mod import ModDecision, decide_mod, step_time
 from compiler.adapt.mod_rivals import by_rank, every_other
@@ -144,3 +146,28 @@ def test_layer_ranks_are_of_the_models_own_attention(halves: tuple[Oracle, Oracl
         for layer, attention in enumerate(maps.attentions):
             sums[layer] += arank(attention) / 2
     assert found == pytest.approx(sums)
+
+
+def test_routers_choose_what_an_oracle_would(halves: tuple[Oracle, Oracle]) -> None:
+    seen, fresh = (RoutedRuns(half) for half in halves)
+    routers = fit_routers(seen, {2: 0.5, 4: 0.5})
+    assert [router.layer for router in routers] == [2, 4]
+    assert all(0.35 < seen.share(taken) < 0.75 for taken in routed_by(seen, routers).values())
+    everyone = {layer: torch.ones_like(taken) for layer, taken in routed_by(fresh, routers).items()}
+    assert fresh.quality(everyone)[0] < 1e-6
+    assert 1e-3 < fresh.quality(routed_by(fresh, routers))[0] < fresh.quality(fresh.at_random({2: 0.05, 4: 0.05}))[0]
+    assert halves[0].measure(()).mean_kl < 1e-6  # the oracle is left as it was
+
+
+def test_ridge_regression_finds_a_line_and_ignores_noise() -> None:
+    draw = np.random.default_rng(0)
+    x, noise = draw.standard_normal((200, 10)) * 3 + 1, draw.standard_normal(200)
+    line = x @ np.arange(10.0) + 2
+    exact = fit_ridge(x, line)
+    np.testing.assert_allclose(exact.weights, np.arange(10.0), atol=0.05)
+    np.testing.assert_allclose(x @ exact.weights + exact.bias, line, atol=0.5)
+    assert np.abs(fit_ridge(x, noise).weights).max() < 0.05
+    left_out = fit_ridge(x, noise, (10.0,)).left_out
+    for i in (0, 7):
+        without = fit_ridge(np.delete(x, i, 0), np.delete(noise, i), (10.0,))
+        assert left_out[i] == pytest.approx(x[i] @ without.weights + without.bias, abs=0.01)

@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 
 from compiler.adapt.continuations import continue_prompts
 from compiler.adapt.cost_table import read_costs
-from compiler.adapt.plan import Plan, read_plan
+from compiler.adapt.plan import Plan, Router, read_plan
 from compiler.adapt.prompts import read_prompts, split_texts
 from compiler.decode.source import load_source
 from costmodel.errors import SeercError
 from tests.compiler.adapt.conftest import build
 
-PLAN = Plan("skip", "refuse", "why", 1, 512, (3, 8), 4, 0.9, 0.88, 0.97, 0.95, ((5, 144),), capacities=((2, 0.5),))
+ROUTERS = (Router(2, 0.5, -0.25, (0.5, -1.0)),)
+PLAN = Plan("skip", "refuse", "why", 1, 512, (3, 8), 4, 0.9, 0.88, 0.97, 0.95, ((5, 144),), routers=ROUTERS)
 
 
 class Words:
