@@ -3,7 +3,8 @@
 A record's latency is measured with operands in the near caches (weights go round a few MiB). In a decoder every weight
 is read once a step, from wherever the whole model's weights fit. A contraction takes what streaming that operand takes
 on this machine (measured by footprint and rows: how well arithmetic hides behind reading differs by machine), or the
-kernel alone if that is longer, and a constant for a call. Other kernels take a constant factor longer than alone.
+kernel alone if that is longer, more where the two are alike, as they overlap in part only, and a constant for a call.
+Other kernels take a constant factor longer than alone.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+import numpy as np
 
 from costmodel.errors import SeercError
 from costmodel.facts import facts
@@ -49,6 +52,8 @@ class InPlace:
     """Of the time to stream a cache, in place of `read`, where its rows have _NARROW numbers."""
     strides: float = 0.25
     """Power of the rows' length in that: a tile reads a part of each row, and the next row is in another page."""
+    overlap: float = 3.0
+    """The two times add up as their powers do: at 1 one after the other, at infinity the longer one."""
     call_ns: float = 200.0
     other: float = 1.5
     """Of the predicted latency of all other kernels."""
@@ -67,7 +72,8 @@ class InPlace:
         if not use.contraction:
             return self.other * use.predicted_ns + self.other_call_ns
         slower = self.cache * (use.strided / _NARROW) ** self.strides if use.strided else self.read
-        return max(slower * use.streamed_bytes / bandwidth, self.alone * use.predicted_ns) + self.call_ns
+        parts = np.array([slower * use.streamed_bytes / bandwidth, self.alone * use.predicted_ns])
+        return float(np.linalg.norm(parts, self.overlap)) + self.call_ns
 
 
 def read_in_place(path: Path = DEFAULT) -> InPlace:

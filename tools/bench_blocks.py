@@ -1,6 +1,7 @@
 """Predicted and measured times of decoding steps, sub-block by sub-block, over batch, width and context.
 
     python tools/bench_blocks.py predict MODEL build/blocks/NAME --batches 1 4 8 --widths 1 2 4 8 16 --contexts 64 512
+    python tools/bench_blocks.py repredict build/blocks/NAME               # after a new fit of tools/in_place.py
     python tools/bench_blocks.py measure build/blocks/NAME                 # on a quiet machine; resumes
     python tools/bench_blocks.py report build/blocks/NAME --json docs/results/adaptive/blocks-NAME.json
 
@@ -21,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from compiler.adapt.predict import HOST_NS, Predictor, placed_uses, step_costs
+from compiler.adapt.predict import HOST_NS, PlacedUse, Predictor, placed_uses, step_costs
 from compiler.decode.export import import_step, skippable
 from compiler.decode.source import load_source
 from compiler.decode.step_module import StepShape
@@ -30,6 +31,7 @@ from compiler.frontend.specs import examples
 from compiler.native.program import Program
 from compiler.profile import time_calls
 from costmodel.files import write_atomically
+from costmodel.in_place import KernelUse
 
 ROUNDS = 3
 
@@ -40,8 +42,8 @@ def main() -> None:
     actions = parser.add_subparsers(dest="action", required=True)
     predict = actions.add_parser("predict")
     predict.add_argument("model")
-    measure, report = actions.add_parser("measure"), actions.add_parser("report")
-    for action in (predict, measure, report):
+    repredict, measure, report = (actions.add_parser(name) for name in ("repredict", "measure", "report"))
+    for action in (predict, repredict, measure, report):
         action.add_argument("folder", type=Path)
     for name, default in (("batches", [1]), ("widths", [1, 2, 4, 8]), ("contexts", [512])):
         predict.add_argument(f"--{name}", type=int, nargs="+", default=default)
@@ -52,6 +54,8 @@ def main() -> None:
     if args.action == "predict":
         shapes = [StepShape(b, q, t) for b, q, t in product(args.batches, args.widths, args.contexts)]
         predict_all(args.model, args.folder, shapes)
+    elif args.action == "repredict":
+        repredict_all(sorted(args.folder.glob("*/predicted.json")))
     elif args.action == "measure":
         measure_all([path.parent for path in sorted(args.folder.glob("*/predicted.json"))], args.threads)
     else:
@@ -79,6 +83,17 @@ def predict_all(spec: str, folder: Path, shapes: Sequence[StepShape]) -> None:
         }
         write_atomically(target / "predicted.json", json.dumps(record).encode())
         print(target, flush=True)
+
+
+def repredict_all(paths: Sequence[Path]) -> None:
+    """Costs with today's fit and bandwidth, from what was predicted of each kernel alone."""
+    predictor = Predictor.here(print)
+    for path in paths:
+        record = json.loads(path.read_text())
+        uses = zip(record["uses"], record["placed"], strict=True)
+        placed = [PlacedUse(KernelUse(*use), block) for use, block in uses]
+        record["costs"] = predictor.placed_costs(placed).numbers()
+        write_atomically(path, json.dumps(record).encode())
 
 
 def measure_all(folders: Sequence[Path], threads: int) -> None:
