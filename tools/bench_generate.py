@@ -4,9 +4,9 @@
         --prompts held-out.txt --tokens 64 --json docs/results/adaptive/generate-layerskip.json
 
 `plain` decodes token by token, a plan drafts and verifies with the same step programs (plans whose drafts have weights
-of 8 bits share a second decoder), and `transformers` is the model's own `generate` with its cache. In every round each
-contestant decodes every prompt once, in shuffled order. A ratio above 1 means faster than plain; greedy text must be
-that of plain decoding.
+of 8 bits share a second decoder), a plan of `--method mod` has a program of its own, and `transformers` is the model's
+own `generate` with its cache. In every round each contestant decodes every prompt once, in shuffled order. A ratio
+above 1 means faster than plain; greedy text must be that of plain decoding, but for mod plans.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 from compiler.adapt.plan import read_plan
 from compiler.adapt.prompts import BUILT_IN, read_prompts
 from compiler.decode.alternate import Prompts, Run, Timed, alternate, decoding
-from compiler.decode.build import compile_decoder
+from compiler.decode.build import compile_decoder, planned_options
 from compiler.decode.check import greedy_tokens
 from compiler.decode.decoder import Decoder
 from compiler.decode.export import DecoderOptions
@@ -58,7 +58,8 @@ def bench(args: argparse.Namespace) -> dict[str, Any]:
 
     torch.set_num_threads(args.threads)
     plans = {name: read_plan(Path(path)) for name, _, path in (p.partition("=") for p in args.plans)}
-    drafts = {name: planned_draft({**asdict(plan), "decision": "apply"}) for name, plan in plans.items()}
+    applied = {name: {**asdict(plan), "decision": "apply"} for name, plan in plans.items()}
+    drafts = {name: planned_draft(plan) for name, plan in applied.items() if plan["method"] != "mod"}
     if not all(drafts.values()):
         raise SeercError("a static plan is another program: `seerc adapt --method static --measure` times it")
     source = load_source(args.model)
@@ -73,6 +74,11 @@ def bench(args: argparse.Namespace) -> dict[str, Any]:
     request = Request(args.tokens)
     runs = {"plain": decoding(decoders[min(decoders)], request)}
     runs |= {name: decoding(decoders[draft.int8], request, draft) for name, draft in drafts.items() if draft}
+    for name, plan in applied.items():
+        if plan["method"] == "mod":
+            options = planned_options(plan, 1, args.context)
+            decoder = compile_decoder(source, options, CompileOptions(), print, plan).decoder(args.threads)
+            runs[name] = decoding(decoder, request)
     if args.transformers:
         runs["transformers"] = theirs(source.model, request)
     found = alternate(runs, [[prompt] for prompt in prompts], args.rounds)
@@ -80,7 +86,7 @@ def bench(args: argparse.Namespace) -> dict[str, Any]:
         name: {
             **row(timed, found["plain"]),
             "predicted_ratio": plans[name].predicted_speedup if name in plans else None,
-            "draft": asdict(drafts[name]) if name in drafts else None,
+            "draft": asdict(draft) if (draft := drafts.get(name)) else None,
         }
         for name, timed in found.items()
     }

@@ -28,6 +28,7 @@ from compiler.decode.export import import_step, skippable
 from compiler.decode.step_module import StepShape
 from compiler.driver import CompileOptions, build_program, lower_model
 from compiler.frontend.specs import examples
+from compiler.native.huge_pages import on_huge_pages
 from compiler.native.program import Program
 from compiler.profile import time_calls
 from costmodel.files import write_atomically
@@ -109,6 +110,7 @@ def time_one(folder: Path) -> None:
     if (folder / "times.json").exists():
         return
     program = Program.load(folder)
+    on_huge_pages([program])
     inputs = examples(program.inputs)
     inputs[1][:], inputs[-1][:] = inputs[2].shape[3] // 2, True
     other = np.ones(EVICTED_BYTES // 8)

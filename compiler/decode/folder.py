@@ -15,6 +15,7 @@ from compiler.decode.routed_decoder import RoutedDecoder
 from compiler.decode.source import load_tokenizer
 from compiler.decode.step_module import StepShape
 from compiler.native.buckets import copy_program
+from compiler.native.huge_pages import on_huge_pages
 from compiler.native.program import Program, save_folder
 from costmodel.errors import SeercError
 
@@ -35,7 +36,8 @@ class CompiledDecoder:
     plan: Mapping[str, Any] | None = None
 
     def decoder(self, threads: int | None = None) -> Decoder:
-        """A decoder with caches of its own."""
+        """A decoder with caches of its own; the first one moves the weights onto huge pages."""
+        on_huge_pages(self.programs)
         if self.options.routed:
             return RoutedDecoder(self.programs, self.options.routed, threads)
         return Decoder(self.programs, threads, self.options.draft)

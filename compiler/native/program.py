@@ -42,10 +42,19 @@ class Program:
         self.manifest = manifest
         self._openmp = load_openmp()
         self._weights = _map_weights(folder / WEIGHTS)
-        self._weights_address = address(self._weights)
+        self._weights_address, self._mapped = address(self._weights), True
         self._run = _load_library(self, folder / LIBRARY)
         self._marshal = Marshal(manifest.inputs, manifest.outputs)
         self._idle_workspaces: list[Array] = []
+
+    @property
+    def maps_weights(self) -> bool:
+        """Whether the weights are the mapped file, which processes share."""
+        return self._mapped
+
+    def use_weights(self, weights: Array) -> None:
+        """Read the weights from memory that holds the bytes of the file."""
+        self._weights, self._weights_address, self._mapped = weights, address(weights), False
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
