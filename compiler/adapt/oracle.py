@@ -181,6 +181,41 @@ class Oracle:
             hidden = self.stream.run(rows.hidden[2 * first], rows.inputs, first, skipped)
             return self._logits(hidden, rows.inputs)
 
+    def run_acceptance(self, skipped: Collection[int], longest: int) -> tuple[float, ...]:
+        """a_1 ... a_longest: how often the j-th draft of a round is accepted when those before it were.
+
+        As in decoding, drafts after the first see the draft's own keys of their round. Rounds start wherever `longest`
+        positions follow. Takes `longest` evaluations; texts that are shorter than a round give (mean acceptance,).
+        """
+        count = int(self.rows.valid.shape[1])
+        starts = max(0, count - longest + 1)
+        if not starts or not bool(self.rows.valid[:, longest - 1].any()):
+            return (self.measure(skipped).acceptance,)
+        slots = torch.arange(starts).repeat_interleave(longest) + torch.arange(longest).repeat(starts)
+        whole = self.rows.valid[:, slots].view(-1, starts, longest).all(2)
+        agrees = (self._round_drafts(frozenset(skipped), slots, longest) == self._next[:, slots]).view(
+            -1, starts, longest
+        )
+        alive, rates = whole, list[float]()
+        for place in range(longest):
+            accepted = alive & agrees[:, :, place]
+            rates.append(float(accepted.sum()) / max(1, int(alive.sum())))
+            alive = accepted
+        return tuple(rates)
+
+    def _round_drafts(self, skipped: Skips, slots: Tensor, longest: int) -> Tensor:
+        """First choices of the draft at these positions of each text, in rounds of so many that see their own keys."""
+        positions = self.rows.inputs.positions[:, slots]
+        first = positions.view(len(positions), -1, longest)[:, :, :1].expand(-1, -1, longest).flatten(1)
+        seen = torch.arange(self.texts.tokens.shape[1]) < first.unsqueeze(2)
+        rounds = torch.arange(len(slots)) // longest
+        own = (rounds.unsqueeze(1) == rounds) & torch.ones(len(slots), len(slots)).tril().bool()
+        with torch.no_grad(), self.drafting():
+            inputs = self.stream.inputs(self.texts.tokens.gather(1, positions), positions)
+            rows = Rows(inputs, seen.unsqueeze(1), own.expand(len(positions), 1, -1, -1), self.rows.valid, [])
+            self.attend_to(rows)
+            return self._logits(self.stream.run(inputs.hidden, inputs, 0, skipped), inputs).argmax(-1)
+
     def lossy(self, skipped: Collection[int], since: int = 0) -> tuple[float, float]:
         """(mean KL, share of equal first choices) of the network without `skipped` that reads its own keys and values.
 

@@ -97,7 +97,8 @@ def decide_skips(
     tell("held-out texts")
     measured = held_out.measure(best.skipped)
     low = wilson_low(measured.hits, measured.tokens, options.confidence)
-    candidates = _without_stop(costs, measured, options), _with_stop(costs, best, measured, options)
+    rates = held_out.run_acceptance(best.skipped, RUN)
+    candidates = _without_stop(costs, measured, rates, options), _with_stop(costs, best, measured, options)
     point, low_point = max(candidates, key=lambda points: points[1].speedup)
     return SkipDecision(
         apply=low_point.speedup > 1 + options.margin,
@@ -113,12 +114,14 @@ def decide_skips(
     )
 
 
-def _without_stop(costs: Costs, held_out: Measured, options: SkipOptions) -> tuple[Speculation, Speculation]:
-    """(what to expect, what is sure) of drafts of one length."""
+def _without_stop(
+    costs: Costs, held_out: Measured, rates: Sequence[float], options: SkipOptions
+) -> tuple[Speculation, Speculation]:
+    """(what to expect, what is sure) of drafts of one length, accepted at these rates within a round."""
     skipped, overhead = held_out.skipped, options.overhead_ns
-    low = wilson_low(held_out.hits, held_out.tokens, options.confidence)
-    sure = best_speculation(pessimistic(costs, skipped), skipped, low, overhead)
-    return speculate(costs, skipped, held_out.by_position(RUN), sure.draft_length, overhead), sure
+    low = wilson_low(held_out.hits, held_out.tokens, options.confidence) / max(held_out.acceptance, 1e-9)
+    sure = best_speculation(pessimistic(costs, skipped), skipped, [low * rate for rate in rates], overhead)
+    return speculate(costs, skipped, rates, sure.draft_length, overhead), sure
 
 
 def _with_stop(

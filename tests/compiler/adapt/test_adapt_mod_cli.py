@@ -52,3 +52,11 @@ def test_refusal_names_how_often_a_batch_runs_a_layer(
     text = capsys.readouterr().out
     assert "refuse: with" in text
     assert "1.000 at 0.5" in text
+
+
+@pytest.mark.slow
+def test_a_plan_that_applies_is_timed(routable: Path, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(mod(routable, "--measure", "--context", "64", "--json")) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["measured_speedup"] > 0
+    assert data["decision"] == ("apply" if data["measured_speedup"] >= 1 else "refuse")

@@ -160,3 +160,31 @@ def test_drafts_with_rounded_weights(kind: str) -> None:
         agrees = (logits.argmax(-1) == exact._next).numpy()
         assert (found.agrees == agrees)[found.valid].all()
     assert all(torch.equal(p, before[n]) for n, p in stream.model.named_parameters() if n in before)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "gpt_neox"])
+def test_rounds_see_their_own_keys(kind: str) -> None:
+    """Rates of rounds are those of drafts that go on from the full model's cache, one token after the other."""
+    longest, model, texts = 3, build(kind), random_texts(6)
+    draft = silence(copy.deepcopy(model), set(SKIPPED))
+    alive, accepted = np.zeros(longest), np.zeros(longest)
+    with torch.no_grad():
+        full = model(texts.tokens).logits.argmax(-1)
+        for text in range(len(texts.starts)):
+            tokens = texts.tokens[text : text + 1]
+            for at in range(int(texts.starts[text]) - 1, int(texts.ends[text]) - longest):
+                cache = full_cache(model, tokens[:, :at])
+                for place in range(at, at + longest):
+                    logits = draft(tokens[:, place : place + 1], past_key_values=cache, use_cache=True).logits
+                    alive[place - at] += 1
+                    if logits[0, 0].argmax() != full[text, place]:
+                        break
+                    accepted[place - at] += 1
+        rates = Oracle(ResidualStream(model), texts).run_acceptance(SKIPPED, longest)
+    assert rates == pytest.approx((accepted / np.maximum(alive, 1)).tolist())
+    assert 0 < rates[0] < 1
+
+
+def test_rounds_longer_than_the_texts_fall_back_to_the_mean() -> None:
+    oracle = Oracle(ResidualStream(build("llama")), random_texts(3))
+    assert oracle.run_acceptance(SKIPPED, 20) == (oracle.measure(SKIPPED).acceptance,)
