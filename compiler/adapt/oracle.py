@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from compiler.adapt.continuations import Continuations
+from compiler.adapt.rounds import rates_of, tokens_per_round
 from compiler.adapt.stream import LayerInputs, ResidualStream
 
 Skips = frozenset[int]
@@ -184,24 +185,21 @@ class Oracle:
     def run_acceptance(self, skipped: Collection[int], longest: int) -> tuple[float, ...]:
         """a_1 ... a_longest: how often the j-th draft of a round is accepted when those before it were.
 
-        As in decoding, drafts after the first see the draft's own keys of their round. Rounds start wherever `longest`
-        positions follow. Takes `longest` evaluations; texts that are shorter than a round give (mean acceptance,).
+        As in decoding: drafts after the first see the draft's own keys of their round, and a round starts where the one
+        before it ended. Errors come in runs, so a round behind a rejected token has more of them than one that starts
+        anywhere. Takes `longest` evaluations; texts that are shorter than a round give (mean acceptance,).
         """
-        count = int(self.rows.valid.shape[1])
-        starts = max(0, count - longest + 1)
-        if not starts or not bool(self.rows.valid[:, longest - 1].any()):
+        starts = int(self.rows.valid.shape[1]) - longest + 1
+        if starts < 1 or not bool(self.rows.valid[:, longest - 1].any()):
             return (self.measure(skipped).acceptance,)
         slots = torch.arange(starts).repeat_interleave(longest) + torch.arange(longest).repeat(starts)
         whole = self.rows.valid[:, slots].view(-1, starts, longest).all(2)
         agrees = (self._round_drafts(frozenset(skipped), slots, longest) == self._next[:, slots]).view(
             -1, starts, longest
         )
-        alive, rates = whole, list[float]()
-        for place in range(longest):
-            accepted = alive & agrees[:, :, place]
-            rates.append(float(accepted.sum()) / max(1, int(alive.sum())))
-            alive = accepted
-        return tuple(rates)
+        accepted = agrees.cumprod(2).sum(2)
+        texts = [row[valid].tolist() for row, valid in zip(accepted, whole, strict=True)]
+        return rates_of([tokens_per_round(texts, length) for length in range(1, longest + 1)])
 
     def _round_drafts(self, skipped: Skips, slots: Tensor, longest: int) -> Tensor:
         """First choices of the draft at these positions of each text, in rounds of so many that see their own keys."""

@@ -47,6 +47,6 @@ def read_on_huge_pages(path: Path, size: int) -> Array:
     part = whole[start : start + size]
     with path.open("rb", buffering=0) as file:
         done = 0
-        while done < size and (count := file.readinto(part[done:])):
+        while done < size and (count := file.readinto(part[done:].data)):
             done += count
     return part

@@ -220,7 +220,7 @@ def test_a_difference_is_exit_code_3(
     from compiler.decode.folder import load_decoder
 
     monkeypatch.setattr("compiler.decode.build.compile_decoder", lambda *_: load_decoder(compiled["folder"]))
-    monkeypatch.setattr("compiler.decode.check.greedy_tokens", lambda *_: [1] * 9)
+    monkeypatch.setattr("compiler.decode.check.greedy_tokens", lambda *_, **__: [1] * 9)
     assert generate(model, "--verify", "--json") == 3
     output = capsys.readouterr()
     assert [found["prompt"] for found in json.loads(output.out)["differences"]] == [0, 1]

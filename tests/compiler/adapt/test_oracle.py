@@ -14,6 +14,8 @@ from transformers import DynamicCache
 from compiler.adapt.alternatives import Int8, all_applied
 from compiler.adapt.int8_drafts import Int8Drafts
 from compiler.adapt.oracle import Measured, Oracle
+from compiler.adapt.rounds import rates_of
+from compiler.adapt.speculation import expected_tokens
 from compiler.adapt.stream import ResidualStream
 from costmodel.errors import SeercError
 from tests.compiler.adapt.conftest import CONFIGS, build, random_texts, silence
@@ -163,26 +165,34 @@ def test_drafts_with_rounded_weights(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "gpt_neox"])
-def test_rounds_see_their_own_keys(kind: str) -> None:
-    """Rates of rounds are those of drafts that go on from the full model's cache, one token after the other."""
-    longest, model, texts = 3, build(kind), random_texts(6)
+@pytest.mark.parametrize("length", [1, 3])
+def test_rounds_are_those_of_decoding(kind: str, length: int) -> None:
+    """Tokens a round of drafts that go on from the full model's cache, round after round."""
+    longest, model, texts = 3, build(kind), random_texts(16, made=14)
     draft = silence(copy.deepcopy(model), set(SKIPPED))
-    alive, accepted = np.zeros(longest), np.zeros(longest)
+    found: list[int] = []
     with torch.no_grad():
         full = model(texts.tokens).logits.argmax(-1)
         for text in range(len(texts.starts)):
-            tokens = texts.tokens[text : text + 1]
-            for at in range(int(texts.starts[text]) - 1, int(texts.ends[text]) - longest):
-                cache = full_cache(model, tokens[:, :at])
-                for place in range(at, at + longest):
+            tokens, at = texts.tokens[text : text + 1], int(texts.starts[text]) - 1
+            while at <= int(texts.ends[text]) - 1 - longest:
+                cache, accepted = full_cache(model, tokens[:, :at]), 0
+                for place in range(at, at + length):
                     logits = draft(tokens[:, place : place + 1], past_key_values=cache, use_cache=True).logits
-                    alive[place - at] += 1
                     if logits[0, 0].argmax() != full[text, place]:
                         break
-                    accepted[place - at] += 1
+                    accepted += 1
+                found.append(accepted + 1)
+                at += accepted + 1
         rates = Oracle(ResidualStream(model), texts).run_acceptance(SKIPPED, longest)
-    assert rates == pytest.approx((accepted / np.maximum(alive, 1)).tolist())
+    assert expected_tokens(rates, length) == pytest.approx(np.mean(found))
     assert 0 < rates[0] < 1
+
+
+def test_rates_give_the_tokens_back() -> None:
+    tokens = [1.8, 2.4, 2.9, 3.0]
+    assert [expected_tokens(rates_of(tokens), k) for k in range(1, 5)] == pytest.approx(tokens)
+    assert rates_of([1.5, 1.4])[1] == pytest.approx(0, abs=1e-6)  # longer rounds are not better
 
 
 def test_rounds_longer_than_the_texts_fall_back_to_the_mean() -> None:
