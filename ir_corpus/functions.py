@@ -64,7 +64,7 @@ def function_pairs(
             reasons["function: made by the compiler"] += 1
             continue
         try:
-            ir = llvm.checked_slice(slicing.smallest(parts, _together(parts, symbol, language)))
+            ir = llvm.checked(slicing.smallest(parts, _together(parts, symbol, language)))
         except (slicing.NoSlice, ValueError):
             reasons["function: cannot stand alone"] += 1
         except llvm.BadIR as error:

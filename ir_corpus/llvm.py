@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from ir_corpus import slicing
@@ -16,8 +15,6 @@ from ir_corpus.debug_info import Place, places
 from ir_corpus.ir_text import numbered, stripped, trimmed
 
 MAX_BYTES = 64 << 20
-SMALL = 16 << 10
-"""Characters of a module that is remembered: at most 64 MiB of them."""
 
 
 class BadIR(Exception):
@@ -75,16 +72,6 @@ def checked(text: str) -> str:
     """The text as LLVM prints it after parsing and verifying; raises BadIR."""
     with _parsed(text) as module:
         return trimmed(str(module))
-
-
-def checked_slice(text: str) -> str:
-    """The same of a function's module; small ones are remembered: what headers define comes with every file."""
-    return _remembered(text) if len(text) <= SMALL else checked(text)
-
-
-@lru_cache(maxsize=4096)
-def _remembered(text: str) -> str:
-    return checked(text)
 
 
 def bitcode(text: str) -> bytes:

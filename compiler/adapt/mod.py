@@ -3,8 +3,7 @@
 A layer's loss at a capacity is measured with it alone routed (`compiler.adapt.routed`); an exact knapsack picks the
 capacities of least expected time whose losses sum to at most the budget; the combination is measured. As single losses
 add up to too little, the knapsack's limit is lowered until the combination keeps to the budget on calibration texts.
-Routers are
-fitted for it (`compiler.adapt.fit_routers`); held-out texts, routed by them, decide.
+Routers are fitted for it (`compiler.adapt.fit_routers`); held-out texts, routed by them, decide.
 """
 
 from __future__ import annotations

@@ -14,6 +14,8 @@ from compiler.adapt.continuations import Continuations
 from compiler.adapt.rounds import rates_of, tokens_per_round
 from compiler.adapt.stream import LayerInputs, ResidualStream
 
+_ROUNDS = 8
+"""Of every text that are drafted at once."""
 Skips = frozenset[int]
 Drafting = Callable[[], AbstractContextManager[None]]
 
@@ -194,10 +196,9 @@ class Oracle:
             return (self.measure(skipped).acceptance,)
         slots = torch.arange(starts).repeat_interleave(longest) + torch.arange(longest).repeat(starts)
         whole = self.rows.valid[:, slots].view(-1, starts, longest).all(2)
-        agrees = (self._round_drafts(frozenset(skipped), slots, longest) == self._next[:, slots]).view(
-            -1, starts, longest
-        )
-        accepted = agrees.cumprod(2).sum(2)
+        parts = slots.split(_ROUNDS * longest)  # of all rounds at once the logits would be gigabytes
+        drafts = torch.cat([self._round_drafts(frozenset(skipped), part, longest) for part in parts], 1)
+        accepted = (drafts == self._next[:, slots]).view(-1, starts, longest).cumprod(2).sum(2)
         texts = [row[valid].tolist() for row, valid in zip(accepted, whole, strict=True)]
         return rates_of([tokens_per_round(texts, length) for length in range(1, longest + 1)])
 

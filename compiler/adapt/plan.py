@@ -75,6 +75,8 @@ def read_plan(path: Path) -> Plan:
         skipped = tuple(int(block) for block in data.pop("skipped"))
         low_rank = tuple((int(block), int(rank)) for block, rank in data.pop("low_rank"))
         small_ffn = tuple((int(block), tuple(map(int, kept))) for block, kept in data.pop("small_ffn", ()))
+        if data.pop("capacities", ()):  # of before routers were fitted
+            raise SeercError(f"{path} routes layers without routers: write it again with `seerc adapt --method mod`")
         routers = tuple(read_router(one) for one in data.pop("routers", ()))
         int8 = tuple(int(block) for block in data.pop("int8", ()))
         return Plan(skipped=skipped, low_rank=low_rank, small_ffn=small_ffn, routers=routers, int8=int8, **data)

@@ -50,8 +50,10 @@ def routed(model: Any, routers: Sequence[Router], context: int) -> Generator[Non
     Raises:
         SeercError: the routers are of a model of another shape.
     """
-    layers = decoder_layers(model)
-    width = int(model.get_input_embeddings().weight.shape[1])
+    if not routers:  # of models of any structure
+        yield
+        return
+    layers, width = decoder_layers(model), model.config.hidden_size
     for router in routers:
         if not 0 <= router.layer < len(layers) or len(router.weights) != width:
             raise SeercError(f"the plan is of another model: no layer {router.layer} of width {len(router.weights)}")

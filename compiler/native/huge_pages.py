@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ def on_huge_pages(programs: Sequence[Program]) -> None:
     """Let these programs read their weights from memory on huge pages, equal files once; files are mapped no more.
 
     For programs that run often: it takes as long as reading the files, and memory that processes do not share. Where
-    the system gives no huge pages, or on other systems than Linux, the memory has pages as all memory.
+    the system gives no huge pages, the memory has pages as all memory.
     """
     held = dict[str, Array]()
     for program in programs:
@@ -38,10 +39,8 @@ def on_huge_pages(programs: Sequence[Program]) -> None:
 def read_on_huge_pages(path: Path, size: int) -> Array:
     """The first `size` bytes of a file, in memory that begins with a huge page."""
     memory = mmap.mmap(-1, size + PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    try:
+    with suppress(OSError):  # a kernel without transparent huge pages: pages as of all memory
         memory.madvise(mmap.MADV_HUGEPAGE)
-    except OSError:
-        pass  # a kernel without transparent huge pages
     whole = np.frombuffer(memory, np.uint8)
     start = -address(whole) % PAGE
     part = whole[start : start + size]

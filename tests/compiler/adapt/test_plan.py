@@ -37,11 +37,20 @@ def test_plans_come_back(tmp_path: Path) -> None:
     assert (written["format"], written["skipped"], written["draft_length"]) == (1, [3, 8], 4)
     for field in ("stop_below", "small_ffn", "int8"):  # plans from before these were thought of
         del written[field]
+    written["capacities"] = []
     (tmp_path / "plan.json").write_text(json.dumps(written))
     assert read_plan(tmp_path / "plan.json") == PLAN
     more = replace(PLAN, stop_below=0.8, small_ffn=((7, (0, 3)),), int8=(4, 9), measured_speedup=1.1)
     more.write(tmp_path / "plan.json")
     assert read_plan(tmp_path / "plan.json") == more
+
+
+def test_a_plan_that_routes_without_routers_is_refused(tmp_path: Path) -> None:
+    PLAN.write(tmp_path / "plan.json")
+    written = json.loads((tmp_path / "plan.json").read_text())
+    (tmp_path / "plan.json").write_text(json.dumps({**written, "capacities": [[2, 0.5]]}))
+    with pytest.raises(SeercError, match="without routers"):
+        read_plan(tmp_path / "plan.json")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 2}', '{"format": 1, "skipped": ["x"]}', "null", "{"])

@@ -133,3 +133,8 @@ def test_routers_of_another_model_and_other_masks_are_refused() -> None:
         model(input_ids=torch.tensor([[5, 6, 7]]))
     assert "seerc_router" not in dict(model.named_buffers())
     model(input_ids=torch.tensor([[5, 6, 7]]))
+
+
+def test_without_routers_a_model_may_have_any_structure() -> None:
+    with routed(torch.nn.Linear(2, 2), (), CONTEXT) as nothing:
+        assert nothing is None
