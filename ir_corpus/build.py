@@ -90,7 +90,7 @@ def _plan(options: Options, progress: Callable[[str], None]) -> Planning:
         progress(f"fetching {spec}")
         package = resolve(spec)
         plan = planned(package, frontends, options.licence, options.limit)
-        package = replace(package, flags=None)  # each task has its own, and each goes to a worker with its package
+        package = replace(package, flags={})  # each task has its own, and each goes to a worker with its package
         for file in plan.files:
             frontend = frontends[file.language]
             for level in _levels(frontend, options.levels):

@@ -14,7 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from costmodel.errors import SeercError
@@ -38,13 +38,8 @@ def capture(command: Sequence[str], folder: Path, tree: Path | None = None) -> t
     tree, folder = (tree or Path.cwd()).resolve(), folder.resolve()
     tools, log = folder / "bin", folder / COMPILES
     shutil.rmtree(tools, ignore_errors=True)
-    tools.mkdir(parents=True)
+    write_tools(tools, [name for name in _NAMES if name == "rustc-wrapper" or shutil.which(name)])
     write_atomically(log, json.dumps({"tree": str(tree), "command": list(command)}) + "\n")
-    script = f"#!{sys.executable} -IS\n{Path(capture_wrapper.__file__).read_text(encoding='utf-8')}"
-    for name in _NAMES:
-        if name == "rustc-wrapper" or shutil.which(name):
-            (tools / name).write_text(script, encoding="utf-8")
-            (tools / name).chmod(0o755)
     path = os.pathsep.join([str(tools), os.environ.get("PATH", os.defpath)])
     ours = {"PATH": path, LOG: str(log), BIN: str(tools), "RUSTC_WRAPPER": str(tools / "rustc-wrapper")}
     try:
@@ -53,3 +48,12 @@ def capture(command: Sequence[str], folder: Path, tree: Path | None = None) -> t
         raise SeercError(f"{command[0]} cannot be started: {error.strerror}") from error
     with log.open("rb") as file:
         return code, sum(1 for _ in file) - 1
+
+
+def write_tools(folder: Path, names: Iterable[str]) -> None:
+    """Write a wrapper that notes calls under each name."""
+    folder.mkdir(parents=True)
+    script = f"#!{sys.executable} -IS\n{Path(capture_wrapper.__file__).read_text(encoding='utf-8')}"
+    for name in names:
+        (folder / name).write_text(script, encoding="utf-8")
+        (folder / name).chmod(0o755)

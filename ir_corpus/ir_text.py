@@ -26,8 +26,17 @@ _NUMBER = re.compile(r"^\d+$")
 
 def stripped(text: str) -> str:
     """Without debug info, metadata attachments, named metadata, and attributes that only describe the machine."""
-    lines = (line for line in text.split("\n") if not _DROPPED_LINE.match(line) or _NODE.match(line))
-    return _without_empty_groups("\n".join(map(_stripped_line, lines)))
+    return _without_empty_groups("\n".join(map(_stripped_line, _kept(text))))
+
+
+def _kept(text: str) -> Iterator[str]:
+    """The lines that stay; most are instructions, which one look decides."""
+    for line in text.split("\n"):
+        if line.startswith("  "):
+            if "#dbg_" not in line or not line.lstrip().startswith("#dbg_"):
+                yield line
+        elif not _DROPPED_LINE.match(line) or _NODE.match(line):
+            yield line
 
 
 def _stripped_line(line: str) -> str:
@@ -52,8 +61,7 @@ def _without_empty_groups(text: str) -> str:
 
 def trimmed(text: str) -> str:
     """What LLVM printed, without the module's name and file, comments, and runs of empty lines."""
-    kept = (line for line in text.split("\n") if not _DROPPED_LINE.match(line) or _NODE.match(line))
-    lines = (_LABEL_COMMENT.sub(r"\1", line) for line in kept)
+    lines = (line if line.startswith("  ") else _LABEL_COMMENT.sub(r"\1", line) for line in _kept(text))
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n") + "\n"
 
 

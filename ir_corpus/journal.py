@@ -47,7 +47,7 @@ def packed(result: dict[str, Any]) -> bytes:
     """A result as compressed JSON."""
     import zstandard
 
-    return zstandard.compress(json.dumps(result, ensure_ascii=False).encode("utf-8", errors="surrogatepass"), 6)
+    return zstandard.compress(json.dumps(result, ensure_ascii=False).encode("utf-8", errors="surrogatepass"), 3)
 
 
 def unpacked(data: bytes) -> dict[str, Any]:

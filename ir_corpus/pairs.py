@@ -12,6 +12,9 @@ from ir_corpus.sources.package import Package, SourceFile
 STAGES = "mlir-stages"
 """The language of `zoo:NAME`: texts of one kernel at several stages, which share one IR."""
 _TOKEN = re.compile(r"[A-Za-z_]\w*|\d+|[^\w\s]")
+_NINE = ord("9")
+_WORDS = bytes(code if chr(code).isalnum() or code == ord("_") else ord(" ") for code in range(256))
+_UNMARKED = bytes(code for code in range(256) if chr(code).isalnum() or chr(code).isspace() or code == ord("_"))
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,12 @@ def digest(text: str | bytes) -> str:
 
 def token_count(text: str) -> int:
     """Identifiers, numbers and punctuation marks: about what a byte-pair tokenizer trained on IR gives."""
-    return len(_TOKEN.findall(text))
+    if not text.isascii():
+        return len(_TOKEN.findall(text))
+    raw = text.encode()  # the same number, four times as fast
+    words = raw.translate(_WORDS).split()
+    of_two = sum(1 for word in words if word[0] <= _NINE and not word.isdigit())  # 0x1f is a number and a name
+    return len(words) + of_two + len(raw.translate(None, _UNMARKED))
 
 
 def identity(package: Package, file: SourceFile, compiler: str, level: str, function: str) -> str:

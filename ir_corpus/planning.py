@@ -12,13 +12,14 @@ from pathlib import Path
 from ir_corpus.clean.filters import source_refused
 from ir_corpus.frontends.frontend import Frontend, places, substituted, version_of
 from ir_corpus.pairs import digest
+from ir_corpus.sources.configured import FOLDER as CONFIGURED
 from ir_corpus.sources.licences import Licences, tier
 from ir_corpus.sources.package import Package, SourceFile
 from ir_corpus.sources.recipes import RECIPES, Recipe
 
 PIPELINE = 1  # raised when the same input would give other rows: then nothing is taken from an old journal
 _MAX_INCLUDES = 40
-_SKIPPED = frozenset({".git", ".svn", "debian", "__pycache__", "node_modules", ".github"})
+_SKIPPED = frozenset({".git", ".svn", "debian", "__pycache__", "node_modules", ".github", CONFIGURED})
 
 
 @dataclass(frozen=True)
@@ -93,13 +94,13 @@ def planned(package: Package, frontends: Mapping[str, Frontend], licence: str, l
             reasons.setdefault(language, Counter())[reason] += 1
             continue
         counts[language] += 1
-        flags = given if package.flags is not None else (*given, *frontends[language].rules(text))
+        flags = given if path in package.flags else (*given, *frontends[language].rules(text))
         files.append(SourceFile(package.name, path, language, stated, tier(stated), flags))
     return Planned(files, reasons)
 
 
 def _candidates(package: Package, frontends: Mapping[str, Frontend]) -> Iterator[tuple[tuple[str, ...], str, str]]:
-    if package.flags is not None:
+    if not package.walked:
         suffixes = _suffixes(frontends)
         yield from (
             (flags, path, suffixes[suffix])
@@ -122,7 +123,7 @@ def _candidates(package: Package, frontends: Mapping[str, Frontend]) -> Iterator
             if language is None or path in seen or (without and without.search(path)):
                 continue
             seen.add(path)
-            yield flags or _include_flags(frontends[language], includes), path, language
+            yield package.flags.get(path) or flags or _include_flags(frontends[language], includes), path, language
 
 
 def _suffixes(frontends: Mapping[str, Frontend]) -> dict[str, str]:

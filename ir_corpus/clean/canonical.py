@@ -17,11 +17,15 @@ def canonical_hash(ir: str) -> str:
 
     def numbered(match: re.Match[str]) -> str:
         word = match[0]
+        known = numbers.get(word)
+        if known is not None:
+            return known
         if word[0] == '"' or word.startswith("@llvm."):
             return word
         if word[0] == "#":
             return ""
-        return numbers.setdefault(word, f"{word[0]}{len(numbers)}")
+        number = numbers[word] = f"{word[0]}{len(numbers)}"
+        return number
 
     lines = (line for line in ir.split("\n") if line and not line.startswith(("target ", "attributes ", "!")))
     bodies = sorted(_sections(list(lines)), key=lambda section: not section.startswith("define"))

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from costmodel.errors import SeercError, unknown_name
-from ir_corpus.sources import captured, debian, pypi, stages
+from ir_corpus.sources import captured, configured, debian, pypi, stages
 from ir_corpus.sources.package import Package
 
 _FETCH = {
@@ -17,6 +17,7 @@ _FETCH = {
     "captured": captured.read,
     "zoo": stages.fetch,
 }
+_CONFIGURED = "@configured"
 
 
 def cache_folder() -> Path:
@@ -32,6 +33,8 @@ def resolve(spec: str, cache: Path | None = None) -> Package:
     Raises:
         SeercError: an unknown kind, no such folder, or a package that cannot be fetched or extracted.
     """
+    if spec.endswith(_CONFIGURED):
+        return configured.configured(resolve(spec.removesuffix(_CONFIGURED), cache))
     kind, colon, name = spec.partition(":")
     if not colon or Path(spec).exists():
         return _folder(spec)

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from ir_corpus.capture import COMPILES
 from ir_corpus.capture_wrapper import SUFFIXES
 from ir_corpus.sources.package import Package
 
-_C_PATHS = ("-isystem", "-iquote", "-idirafter", "-include", "-I")  # the value follows, glued or as the next word
+PATH_FLAGS = ("-isystem", "-iquote", "-idirafter", "-include", "-I")  # the value follows, glued or as the next word
 _C_VALUES = ("-D", "-U", "-std=", "-fvisibility=", "-fmax-errors=", "-m")
 _C_WORDS = frozenset(
     "-ansi -pthread -nostdinc -nostdinc++ -ffreestanding -fno-builtin -fno-exceptions -fexceptions -fno-rtti "
@@ -45,13 +45,19 @@ def read(name: str, cache: Path) -> Package:
         raise SeercError(f"{name} holds no captured build: seerc corpus capture -o {name} -- make") from error
     if not tree.is_dir():
         raise SeercError(f"captured:{name}: the folder of the build, {tree}, is gone: capture it again")
-    reasons, flags = Counter[str](), dict[str, tuple[str, ...]]()
-    for line in sorted(lines[1:]):  # parallel builds note in any order
+    reasons = Counter[str]()
+    flags = noted_flags(lines[1:], tree, reasons)
+    known = hashlib.sha256(json.dumps(flags).encode()).hexdigest()
+    return Package(f"captured:{tree.name}", tree.name, "", known, tree, "", dict(reasons), flags, walked=False)
+
+
+def noted_flags(lines: Iterable[str], tree: Path, reasons: Counter[str]) -> dict[str, tuple[str, ...]]:
+    """The files of `tree` that noted calls compile, in order, each with the flags of its first call that are safe."""
+    flags = dict[str, tuple[str, ...]]()
+    for line in sorted(lines):  # parallel builds note in any order
         for path, found in _sources(line, tree, reasons):
             flags.setdefault(path, found)
-    calls = dict(sorted(flags.items()))
-    known = hashlib.sha256(json.dumps(calls).encode()).hexdigest()
-    return Package(f"captured:{tree.name}", tree.name, "", known, tree, "", dict(reasons), calls)
+    return dict(sorted(flags.items()))
 
 
 def _sources(line: str, tree: Path, reasons: Counter[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -66,8 +72,9 @@ def _sources(line: str, tree: Path, reasons: Counter[str]) -> Iterator[tuple[str
     places = _Places(tree, folder)
     read = {"rustc": _rust, "ldc2": _d, "ldmd2": _d, "ghc": _haskell}.get(compiler, _c)
     flags = tuple(read(words, places))
+    d = read is _d
     for word in words:
-        if word.endswith(SUFFIXES) and not word.startswith("-"):
+        if word.endswith(SUFFIXES) and not word.startswith("-") and word.endswith(".d") is d:  # else a file of -MF
             path = places.inside(word)
             if path and (tree / path).is_file():
                 yield path, flags
@@ -96,7 +103,7 @@ def _c(words: Sequence[str], places: _Places) -> Iterator[str]:
     """Of clang, GCC and flang: headers, macros, standards, and what changes the meaning of a program."""
     rest = iter(words)
     for word in rest:
-        flag = next((flag for flag in _C_PATHS if word.startswith(flag)), "")
+        flag = next((flag for flag in PATH_FLAGS if word.startswith(flag)), "")
         if flag:
             path = places.allowed(word.removeprefix(flag) or next(rest, ""))
             yield from (flag, path) if path else ()

@@ -12,7 +12,8 @@ class Package:
     """An extracted package.
 
     `spec` is what the user wrote (`pypi:ziglang`), `sha256` the hash of its archive (empty for a folder), `declared`
-    the SPDX expression of its metadata (empty if none), `reasons` what was left out while extracting.
+    the SPDX expression of its metadata (empty if none), `reasons` what was left out while extracting, `flags` those
+    that a build gave to single files (path -> flags); where the tree is not `walked`, these are all there are.
     """
 
     spec: str
@@ -22,7 +23,8 @@ class Package:
     root: Path
     declared: str = ""
     reasons: Mapping[str, int] = field(default_factory=dict[str, int])
-    flags: Mapping[str, tuple[str, ...]] | None = None
+    flags: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    walked: bool = True
 
 
 @dataclass(frozen=True)

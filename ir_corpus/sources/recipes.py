@@ -43,6 +43,17 @@ RECIPES: dict[str, tuple[Recipe, ...]] = {
         ),
         Recipe("ziglang/lib/std", ("zig",)),
     ),
+    "debian:edk2": (
+        Recipe(
+            "", ("c",),
+            (
+                "-std=gnu17", "-fshort-wchar", "-include", "MdePkg/Include/PiDxe.h",
+                "-IMdePkg/Include", "-IMdePkg/Include/X64", "-IMdeModulePkg/Include",
+                "-I*Pkg/Include", "-I*Pkg/*/Include", "-I*Pkg/*/*/Include",
+            ),
+            without="/A[Aa]rch64/|/Arm/|^Arm|/RiscV|/LoongArch|/Ia32/|BaseTools/|EmulatorPkg/|/UnitTest|/OpensslLib",
+        ),
+    ),
     "debian:boost1.74": (
         Recipe("libs", ("c++",), ("-Ilibs/*/include", "-Ilibs/numeric/*/include")),
     ),
@@ -58,6 +69,10 @@ RECIPES: dict[str, tuple[Recipe, ...]] = {
     "debian:nim": (Recipe("tests", ("nim",)), Recipe("lib", ("nim",))),
     "debian:rustc": (
         Recipe("src/test/ui", ("rust",), without="/auxiliary/|/parser/"), Recipe("library/core/benches", ("rust",)),
+        *(Recipe(f"src/test/{folder}", ("rust",)) for folder in (
+            "mir-opt", "codegen", "incremental", "debuginfo", "assembly", "run-pass-valgrind", "rustdoc",
+        )),
+        Recipe("src/tools/clippy/tests/ui", ("rust",)),
     ),
     "debian:ghc": (
         Recipe(
@@ -85,5 +100,14 @@ RECIPES: dict[str, tuple[Recipe, ...]] = {
         Recipe("flang/test", ("fortran",)), Recipe("mlir/test", ("mlir",)),
         Recipe("compiler-rt/lib/builtins", ("c",)), Recipe("libcxx/src", ("c++",)),
         Recipe("polly/lib/External/isl", ("c",)),
+        *(Recipe(f"clang/test/{folder}", ("c", "c++", "objective-c")) for folder in (
+            "Analysis", "AST", "Parser", "PCH", "CoverageMapping", "Profile", "Index", "Frontend",
+        )),
+        Recipe("clang/test/OpenMP", ("c", "c++"), ("-fopenmp",)),
+        Recipe("lldb/test", ("c", "c++", "objective-c")), Recipe("cross-project-tests", ("c", "c++")),
+        Recipe("compiler-rt/test", ("c", "c++"), ("-Icompiler-rt/include", "-Icompiler-rt/lib/builtins")),
+        Recipe("compiler-rt/lib", ("c", "c++"), ("-Icompiler-rt/include", "-Icompiler-rt/lib")),
+        Recipe("libc/src", ("c++",), ("-Ilibc", "-DLIBC_NAMESPACE=__llvm_libc", "-std=c++17")),
+        Recipe("clang-tools-extra/test", ("c", "c++")), Recipe("bolt/test", ("c", "c++")),
     ),
 }  # fmt: skip
