@@ -72,9 +72,10 @@ def _sources(line: str, tree: Path, reasons: Counter[str]) -> Iterator[tuple[str
     places = _Places(tree, folder)
     read = {"rustc": _rust, "ldc2": _d, "ldmd2": _d, "ghc": _haskell}.get(compiler, _c)
     flags = tuple(read(words, places))
-    d = read is _d
     for word in words:
-        if word.endswith(SUFFIXES) and not word.startswith("-") and word.endswith(".d") is d:  # else a file of -MF
+        if word.endswith(".d") and read is not _d:
+            continue  # what a compiler of C writes for -MD
+        if word.endswith(SUFFIXES) and not word.startswith("-"):
             path = places.inside(word)
             if path and (tree / path).is_file():
                 yield path, flags
