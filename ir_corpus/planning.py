@@ -13,6 +13,7 @@ from ir_corpus.clean.filters import source_refused
 from ir_corpus.frontends.frontend import Frontend, places, substituted, version_of
 from ir_corpus.pairs import digest
 from ir_corpus.sources.configured import FOLDER as CONFIGURED
+from ir_corpus.sources.configured import SUFFIX
 from ir_corpus.sources.licences import Licences, tier
 from ir_corpus.sources.package import Package, SourceFile
 from ir_corpus.sources.recipes import RECIPES, Recipe
@@ -108,7 +109,8 @@ def _candidates(package: Package, frontends: Mapping[str, Frontend]) -> Iterator
             if (suffix := os.path.splitext(path)[1]) in suffixes
         )
         return
-    known = RECIPES.get(package.spec.partition("==")[0])
+    known = RECIPES.get(package.spec.removesuffix(SUFFIX).partition("==")[0])
+    generated = _includes(package.root / CONFIGURED, package.root) if package.spec.endswith(SUFFIX) else ()
     seen = set[str]()
     for recipe in known or (Recipe(""),):
         wanted = {
@@ -116,7 +118,7 @@ def _candidates(package: Package, frontends: Mapping[str, Frontend]) -> Iterator
         }
         suffixes = _suffixes(wanted)
         flags = _given(recipe, package.root)
-        includes = () if flags else _includes(package.root / recipe.folder, package.root)
+        includes = () if flags else (*generated, *_includes(package.root / recipe.folder, package.root))
         without = re.compile(recipe.without) if recipe.without else None
         for path in _walk(package.root / recipe.folder, package.root):
             language = suffixes.get(os.path.splitext(path)[1])

@@ -17,7 +17,6 @@ _FETCH = {
     "captured": captured.read,
     "zoo": stages.fetch,
 }
-_CONFIGURED = "@configured"
 
 
 def cache_folder() -> Path:
@@ -33,8 +32,8 @@ def resolve(spec: str, cache: Path | None = None) -> Package:
     Raises:
         SeercError: an unknown kind, no such folder, or a package that cannot be fetched or extracted.
     """
-    if spec.endswith(_CONFIGURED):
-        return configured.configured(resolve(spec.removesuffix(_CONFIGURED), cache))
+    if spec.endswith(configured.SUFFIX):
+        return configured.configured(resolve(spec.removesuffix(configured.SUFFIX), cache))
     kind, colon, name = spec.partition(":")
     if not colon or Path(spec).exists():
         return _folder(spec)

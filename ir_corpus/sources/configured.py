@@ -28,6 +28,7 @@ from ir_corpus.capture_wrapper import BIN, DRY, LAUNCHER, LOG
 from ir_corpus.sources.captured import PATH_FLAGS, noted_flags
 from ir_corpus.sources.package import Package
 
+SUFFIX = "@configured"
 FOLDER = ".configured"
 _NOTES, _LOG = "notes.json", "calls.jsonl"
 _HEADERS = (".h", ".hh", ".hpp", ".inc", ".def", ".tbl", ".ipp", ".inl")
@@ -50,7 +51,7 @@ elif [ -f meson.build ] && command -v meson; then
 fi
 if [ ! -s {log} ] && [ ! -s .configured/compile_commands.json ]; then
   [ -f configure ] || [ ! -f configure.ac ] || autoreconf -fi
-  [ ! -f configure ] || sh ./configure || ./configure
+  [ ! -f configure ] || ./configure
   {dry} make -k -i
 fi
 """
@@ -68,13 +69,13 @@ def configured(package: Package) -> Package:
     notes = package.root / FOLDER / _NOTES
     if not notes.is_file():
         if sandbox.isolation() != "bubblewrap":
-            raise SeercError(f"{package.spec}@configured runs a build, which needs bubblewrap: apt install bubblewrap")
+            raise SeercError(f"{package.spec}{SUFFIX} runs a build, which needs bubblewrap: apt install bubblewrap")
         _run(package, notes)
     found: dict[str, Any] = json.loads(notes.read_text(encoding="utf-8"))
     flags = {path: tuple(words) for path, words in found["flags"].items()}
     reasons = {**package.reasons, **found["reasons"]}
     version = f"{package.version}+configured-{found['sha256'][:8]}"
-    return replace(package, spec=f"{package.spec}@configured", version=version, flags=flags, reasons=reasons)
+    return replace(package, spec=package.spec + SUFFIX, version=version, flags=flags, reasons=reasons)
 
 
 def _run(package: Package, notes: Path) -> None:
@@ -107,7 +108,9 @@ def _script(spec: str, inner: Path) -> str:
     dry = " ".join(["env", *(f"{name}={value}" for name, value in noting.items())])
     body = _COMMANDS.get(spec.partition("==")[0], _DEFAULT).replace("{dry} make", f"{dry} make -e")
     body = body.replace("{launcher}", str(tools / LAUNCHER)).replace("{log}", str(log))
-    return f"export CC=clang-22 CXX=clang++-22; cd tree; {body}"
+    return (
+        f"export CC=clang-22 CXX=clang++-22; cd tree; chmod -R u+x .; {body}"  # archives are extracted without that bit
+    )
 
 
 def _new_headers(copy: Path, root: Path) -> Iterator[tuple[str, bytes]]:
