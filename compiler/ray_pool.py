@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import socket
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -22,13 +21,10 @@ from compiler.children import compile_pool, outcome
 from compiler.kernels import VERSION
 from compiler.target import calibrate, local_target
 from costmodel.errors import SeercError
+from costmodel.ray_cluster import asked, connected
 from costmodel.target import Target
 
 CALIBRATE_EVERY_S = 30.0
-REACH_S = 10.0
-"""How long a cluster may take to answer."""
-START_S = 120.0
-"""How long the machines of a cluster may take to say what they are."""
 Answer = dict[str, Any]
 
 
@@ -76,54 +72,16 @@ def ray_pool(address: str, variant_name: str = "") -> Generator[RayPool]:
     With `variant_name` every machine stands for a narrower one (compiler.target.VARIANTS). SeercError if Ray is not
     installed, the cluster cannot be reached, or a machine of it has another seerc.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_worker_niceness", "0")  # of a new cluster; 15 would wait for every other process
-    try:
-        import ray
-    except ImportError:
-        raise SeercError("--ray needs the package ray: pip install 'seerc[ray]'") from None
-    ours = not ray.is_initialized()
-    try:
-        if ours:
-            _reach(address)
-            ray.init(address=address, log_to_driver=False, configure_logging=False)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise SeercError(f"--ray {address}: {str(error).splitlines()[0]}; is it up (`ray start --head`)?") from None
-    try:
-        yield RayPool(int(ray.cluster_resources().get("CPU", 1)), _targets(variant_name), variant_name)
-    finally:
-        if ours:
-            ray.shutdown()
-
-
-def _reach(address: str) -> None:
-    """OSError if nobody listens at HOST:PORT, where Ray would try again for many minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if port.isdigit():
-        socket.create_connection((host, int(port)), REACH_S).close()
+    with connected(address) as cpus:
+        yield RayPool(cpus, _targets(variant_name), variant_name)
 
 
 def _targets(variant_name: str) -> tuple[Target, ...]:
     """The distinct targets of the machines that have CPUs."""
-    import ray
-    from ray.exceptions import RayError
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    ask = ray.remote(num_cpus=0, max_retries=0)(_describe)
-    nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
-    asked = [
-        ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(variant_name)
-        for node in nodes
-    ]
-    try:
-        answers = ray.get(asked, timeout=START_S)
-    except RayError as error:
-        raise SeercError(f"--ray: a machine cannot run seerc: {str(error).strip().splitlines()[-1]}") from None
+    answers = asked(_describe, variant_name)
     for host, versions, _ in answers:
         if versions != _versions():
             raise SeercError(f"--ray: {host} has {versions}, this machine {_versions()}: install the same seerc")
-    if not answers:
-        raise SeercError("--ray: no machine of the cluster has a CPU to give")
     return tuple({target.hash: target for target in (Target.from_json(text) for _, _, text in answers)}.values())
 
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, TimeoutError
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from costmodel.errors import SeercError
-from ir_corpus import worker
+from ir_corpus import cluster, worker
 from ir_corpus.finish import Spent, finish
 from ir_corpus.frontends import LEVELS, chosen
 from ir_corpus.frontends.frontend import Frontend
@@ -47,6 +49,7 @@ class Options:
     max_tokens: int = 4096
     benchmark: Path | None = None
     minutes: float | None = None
+    ray: str = ""
     limits: Limits = field(default_factory=Limits)
 
 
@@ -118,23 +121,36 @@ def _interleaved(tasks: Sequence[Task]) -> list[Task]:
 
 def _compile(tasks: Sequence[Task], options: Options, journal: Journal, progress: Callable[[str], None]) -> int:
     """Run tasks in a pool whose workers may die; each result is kept as soon as it is there. How many were run."""
-    from pebble import ProcessExpired, ProcessPool
+    from pebble import ProcessExpired
 
     number = 0
-    with ProcessPool(options.jobs, max_tasks=200, initializer=die_with_parent) as pool:
-        for number, (task, future) in enumerate(_in_flight(pool, tasks, options), 1):
+    with _pool(options) as (pool, jobs):
+        for number, (task, future) in enumerate(_in_flight(pool, jobs, tasks, options), 1):
             try:
                 result = future.result()
             except TimeoutError:
                 result = worker.failed("timeout in our own code")
-            except (ProcessExpired, MemoryError) as error:
+            except (ProcessExpired, cluster.Lost, MemoryError) as error:
                 result = worker.failed(f"worker died ({type(error).__name__})")
             journal.add(task.key, result)
             progress(f"{number} of {len(tasks)} files, {task.file.package}: {task.file.path}")
     return number
 
 
-def _in_flight(pool: object, tasks: Sequence[Task], options: Options) -> Iterator[tuple[Task, Future[bytes]]]:
+@contextmanager
+def _pool(options: Options) -> Generator[tuple[Any, int]]:
+    """Processes of this machine or of a cluster, and how many."""
+    from pebble import ProcessPool
+
+    if options.ray:
+        with cluster.pool(options.ray, chosen(options.languages).values()) as (pool, jobs):
+            yield pool, jobs
+    else:
+        with ProcessPool(options.jobs, max_tasks=worker.MAX_TASKS, initializer=die_with_parent) as pool:
+            yield pool, options.jobs
+
+
+def _in_flight(pool: Any, jobs: int, tasks: Sequence[Task], options: Options) -> Iterator[tuple[Task, Future[bytes]]]:
     """Tasks and their futures, in order, with only a few waiting at a time."""
     from collections import deque
 
@@ -144,8 +160,8 @@ def _in_flight(pool: object, tasks: Sequence[Task], options: Options) -> Iterato
         if time.monotonic() > end:
             break
         seconds = options.limits.wall_seconds * len(task.frontend.levels[task.level]) + _SPARE_SECONDS
-        future = pool.schedule(worker.process, args=[task, options.limits], timeout=seconds)  # pyright: ignore
+        future = pool.schedule(worker.process, args=[task, options.limits], timeout=seconds)
         waiting.append((task, future))
-        if len(waiting) >= 4 * options.jobs:
+        if len(waiting) >= 4 * jobs:
             yield waiting.popleft()
     yield from waiting

@@ -20,6 +20,9 @@ from ir_corpus.planning import Task
 from ir_corpus.sandbox import Limits
 from ir_corpus.sources.licences import header_licence, tier
 
+MAX_TASKS = 200
+"""After so many files a worker is replaced: LLVM keeps some memory of each."""
+
 
 def process(task: Task, limits: Limits) -> bytes:
     """The packed result of a file: `{"reasons", "seconds", "own_seconds", "rows", "message"}`.

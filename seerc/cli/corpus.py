@@ -57,6 +57,9 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--levels", metavar="LIST", default="Oz", help="of O0, O2, Oz, by comma; default: Oz")
     parser.add_argument("--jobs", type=int, metavar="N", help="worker processes; default: one a CPU")
+    parser.add_argument(
+        "--ray", default="", metavar="ADDRESS", help="compile on a Ray cluster: auto, HOST:PORT, or local for a new one"
+    )
     parser.add_argument("--limit", type=int, metavar="N", help="at most N files of a language from each source")
     parser.add_argument(
         "--max-tokens", type=int, metavar="N", default=4096, help="leave out function pairs of N or more; default: 4096"
@@ -95,6 +98,7 @@ def _build(args: argparse.Namespace) -> int:
         args.max_tokens,
         args.benchmark,
         args.minutes,
+        args.ray,
     )
     with progress("corpus") as detail:
         done = build(options, args.output, detail)
