@@ -57,6 +57,7 @@ RECIPES: dict[str, tuple[Recipe, ...]] = {
     "debian:boost1.74": (
         Recipe("libs", ("c++",), ("-Ilibs/*/include", "-Ilibs/numeric/*/include")),
     ),
+    "debian:python3.11": (Recipe("", ("c",)),),
     "debian:lapack": (Recipe("", ("fortran",)),),
     "debian:ldc": (
         Recipe("runtime/phobos/std", ("d",), ("-I=runtime/phobos",)),
