@@ -94,6 +94,10 @@ class _Places:
         name = os.path.relpath(os.path.realpath(os.path.join(self._folder, path)), os.path.realpath(self._tree))
         return "" if name == ".." or name.startswith("../") else name
 
+    def holds(self, path: str) -> bool:
+        """Whether the file is there, as the call sees it."""
+        return os.path.isfile(os.path.join(self._folder, path))
+
     def allowed(self, path: str) -> str:
         """The path relative to the tree, or a folder of the system; empty for any other."""
         full = os.path.normpath(os.path.join(self._folder, path))
@@ -106,7 +110,9 @@ def _c(words: Sequence[str], places: _Places) -> Iterator[str]:
     for word in rest:
         flag = next((flag for flag in PATH_FLAGS if word.startswith(flag)), "")
         if flag:
-            path = places.allowed(word.removeprefix(flag) or next(rest, ""))
+            value = word.removeprefix(flag) or next(rest, "")
+            found = flag == "-include" and not value.startswith(("/", "..")) and not places.holds(value)
+            path = value if found else places.allowed(value)  # found on the include path
             yield from (flag, path) if path else ()
         elif word in ("-D", "-U"):
             yield word + next(rest, "")

@@ -34,11 +34,12 @@ _HEADERS = (
     (r"Permission is hereby granted, free of charge", "MIT"),
     (r"Permission to use, copy, modify, and(?:/or)? distribute this software", "ISC"),
     (r"Redistribution and use in source and binary forms", "BSD-3-Clause"),
+    (r"This software is provided 'as-is', without any express or implied", "Zlib"),
     (r"(?i)\b(?:released|placed|is) (?:in|into) the public domain", "public-domain"),
     (r'declare\s+license\s+"?((?:BSD|MIT|LGPL|GPL|STK-4\.3)[^";\n]*)', ""),
     (r"(?i)licen[sc]ed? under the (MIT|BSD|ISC|zlib) licen[sc]e", ""),
 )
-_ANY_HEADER = ("spdx", "license", "licence", "public domain", "permission", "redistribution", "illinois")
+_ANY_HEADER = ("spdx", "license", "licence", "public domain", "permission", "redistribution", "illinois", "as-is")
 _TEXTS = (
     ("Apache License", "Apache-2.0"), ("GNU AFFERO", "AGPL-3.0-or-later"), ("GNU LESSER", "LGPL-2.1-or-later"),
     ("GNU GENERAL PUBLIC", "GPL-2.0-or-later"), ("Mozilla Public License", "MPL-2.0"),
