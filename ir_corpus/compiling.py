@@ -108,9 +108,9 @@ def _read(ir: Path, place: sandbox.Place, path: str, frontend: Frontend) -> llvm
         return {symbol: place for symbol, place in found(places).items() if place.file == path}
 
     if frontend.whole_program:
-        return llvm.normalised(ir.read_bytes(), own)
-    module = llvm.normalised(ir.read_bytes())
-    return llvm.Module(module.text, found(module.places))
+        return llvm.normalised(ir.read_bytes(), own, frontend.current)
+    module = llvm.normalised(ir.read_bytes(), current=frontend.current)
+    return replace(module, places=found(module.places))
 
 
 def _in_tree(found: Mapping[str, Place], place: sandbox.Place, path: str) -> dict[str, Place]:

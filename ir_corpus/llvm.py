@@ -28,10 +28,11 @@ class BadIR(Exception):
 
 @dataclass(frozen=True)
 class Module:
-    """Normalised text of a module, and where the functions that it defines stand in the source (symbol -> place)."""
+    """A normalised module, as text and bitcode, and where its functions stand in the source (symbol -> place)."""
 
     text: str
     places: dict[str, Place]
+    bitcode: bytes
 
 
 def version() -> str:
@@ -41,11 +42,14 @@ def version() -> str:
     return ".".join(map(str, llvm.llvm_version_info))
 
 
-def normalised(data: bytes, keep: Callable[[dict[str, Place]], dict[str, Place]] | None = None) -> Module:
+def normalised(
+    data: bytes, keep: Callable[[dict[str, Place]], dict[str, Place]] | None = None, current: bool = False
+) -> Module:
     """Read text or bitcode of any LLVM up to ours; verify; drop debug info, metadata, paths, local names.
 
     Args:
         data: what a compiler wrote.
+        current: whether it is text as our LLVM prints it: then it need not be read and printed before it is edited.
         keep: given the places of all functions, those to keep; the others go unless they are only declared. Without
             it the whole module stays.
 
@@ -55,8 +59,7 @@ def normalised(data: bytes, keep: Callable[[dict[str, Place]], dict[str, Place]]
     """
     if len(data) > MAX_BYTES:
         raise BadIR("too large", f"{len(data)} bytes of IR")
-    with _parsed(data) as module:
-        raw = str(module)
+    raw = _decoded(data) if current else _printed(data)
     found = places(raw)
     text = stripped(raw)
     if keep is not None:
@@ -65,13 +68,18 @@ def normalised(data: bytes, keep: Callable[[dict[str, Place]], dict[str, Place]]
             raise BadIR("no function of the file")
         parts = slicing.read(text)
         text = slicing.smallest(parts, [name for name in parts.definitions if name in found], keep_target=True)
-    return Module(checked(numbered(text)), found)
+    with _parsed(numbered(text)) as module:
+        return Module(trimmed(str(module)), found, module.as_bitcode())
 
 
 def checked(text: str) -> str:
     """The text as LLVM prints it after parsing and verifying; raises BadIR."""
-    with _parsed(text) as module:
-        return trimmed(str(module))
+    return trimmed(_printed(text))
+
+
+def _printed(data: bytes | str) -> str:
+    with _parsed(data) as module:
+        return str(module)
 
 
 def bitcode(text: str) -> bytes:

@@ -39,7 +39,7 @@ def process(task: Task, limits: Limits) -> bytes:
     if reason:
         reasons[reason] += 1
     else:
-        rows.append(_file_row(task, source, ir))
+        rows.append(_file_row(task, source, done.module))
     rows += _function_rows(task, done.module, reasons)
     seconds = {"seconds": round(done.seconds, 3), "own_seconds": round(time.process_time() - start, 3)}
     return packed({"reasons": dict(reasons), **seconds, "rows": rows, "message": ""})
@@ -52,10 +52,10 @@ def failed(reason: str, message: str = "", seconds: float = 0.0, own_seconds: fl
     return packed({"reasons": counted, **spent, "rows": [], "message": message})
 
 
-def _file_row(task: Task, source: str, ir: str) -> dict[str, Any]:
+def _file_row(task: Task, source: str, module: llvm.Module) -> dict[str, Any]:
     lines = source.count("\n") + (not source.endswith("\n"))
-    row = _row(task, "", "", 1, lines, source, ir, token_count(source) + token_count(ir))
-    return {**row, "kind": "file", "path": task.file.path, "bitcode": base64.b64encode(llvm.bitcode(ir)).decode()}
+    row = _row(task, "", "", 1, lines, source, module.text, token_count(source) + token_count(module.text))
+    return {**row, "kind": "file", "path": task.file.path, "bitcode": base64.b64encode(module.bitcode).decode()}
 
 
 def _function_rows(task: Task, module: llvm.Module, reasons: Counter[str]) -> list[dict[str, Any]]:

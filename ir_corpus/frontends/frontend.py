@@ -44,6 +44,7 @@ class Frontend:
     seconds: float = 60.0
     in_tree: bool = True  # the compiler's current folder: the tree, else the work folder
     whole_program: bool = False  # the IR holds more than the file: only the file's functions are kept
+    current: bool = False  # the IR is text that LLVM 22 printed, so it can be edited before it is read
     names: str = "debug"  # how functions are found in the source: `debug` info, `symbol`, `sidecar`, `none`
     default: bool = True
     note: str = ""

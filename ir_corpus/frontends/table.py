@@ -61,7 +61,7 @@ _GHDL = ("/usr/lib/ghdl/llvm/ghdl1-llvm", "-P/usr/lib/ghdl/llvm/vhdl/ieee/v08/",
 FRONTENDS: tuple[Frontend, ...] = (
     Frontend(
         "clang-22", "c", (".c",), ("clang-22",), _CLANG22, _clang("clang-22"), _LLVM,
-        ("clang-22", "--version"), rules=rules.c, include_flag=_AFTER,
+        ("clang-22", "--version"), rules=rules.c, include_flag=_AFTER, current=True,
     ),
     Frontend(
         "zig-cc", "c", (".c",), ("python:ziglang",), "pip install ziglang==0.17.1",
@@ -70,7 +70,7 @@ FRONTENDS: tuple[Frontend, ...] = (
     ),
     Frontend(
         "clang++-22", "c++", (".cpp", ".cc", ".cxx", ".C"), ("clang++-22",), _CLANG22, _clang("clang++-22"), _LLVM,
-        ("clang-22", "--version"), rules=rules.cxx, include_flag=_AFTER,
+        ("clang-22", "--version"), rules=rules.cxx, include_flag=_AFTER, current=True,
     ),
     Frontend(
         "zig-c++", "c++", (".cpp", ".cc", ".cxx", ".C"), ("python:ziglang",), "pip install ziglang==0.17.1",
@@ -81,7 +81,7 @@ FRONTENDS: tuple[Frontend, ...] = (
         "clang-22-objc", "objective-c", (".m",), ("clang-22", "/usr/lib/gcc/x86_64-linux-gnu/12/include/objc"),
         "apt install clang-22 gobjc libobjc-12-dev",
         _clang("clang-22", "-fobjc-runtime=gcc", "-I/usr/lib/gcc/x86_64-linux-gnu/12/include"), _LLVM,
-        ("clang-22", "--version"), include_flag=_AFTER,
+        ("clang-22", "--version"), include_flag=_AFTER, current=True,
     ),
     Frontend(
         "flang-22", "fortran", (".f", ".f90", ".F90", ".f95", ".f03", ".f08", ".F"), ("flang-22",),
@@ -90,7 +90,7 @@ FRONTENDS: tuple[Frontend, ...] = (
             ("flang-22", "{flags}", "-w", "-g", "-S", "-emit-llvm", "-J{out}", "-o", "{ir}"),
             {"O0": ("-O0",), "O2": ("-O2",)}, ("{source}",),
         ),
-        "flang (HLFIR) and LLVM 22", ("flang-22", "--version"), rules=rules.fortran, include_flag="-I",
+        "flang (HLFIR) and LLVM 22", ("flang-22", "--version"), rules=rules.fortran, include_flag="-I", current=True,
     ),
     Frontend(
         "rustc", "rust", (".rs",), ("rustc",), "apt install rustc, or a toolchain of LLVM 22 or older",
@@ -115,7 +115,7 @@ FRONTENDS: tuple[Frontend, ...] = (
             {level: (*_NIM, "--nimcache:{out}/nim", "{source}") for level in LEVELS},
             _clang("clang-22", "-I/usr/lib/nim/lib", source="{out}/nim/@m{stem}.nim.c"),
         ),
-        _LLVM, ("nim", "--version"), whole_program=True,
+        _LLVM, ("nim", "--version"), whole_program=True, current=True,
     ),
     Frontend(
         "ghc", "haskell", (".hs",), ("ghc", "opt-14", "llc-14", "opt-22"), "apt install ghc llvm-14 llvm-22",
@@ -130,7 +130,7 @@ FRONTENDS: tuple[Frontend, ...] = (
             )
         },
         "GHC (Core, STG), then LLVM 22", ("ghc", "--version"), names="symbol",
-        in_tree=False, note="the source is copied, since GHC writes the IR beside it",
+        in_tree=False, note="the source is copied, since GHC writes the IR beside it", current=True,
     ),
     Frontend(
         "zig", "zig", (".zig",), ("python:ziglang",), "pip install ziglang==0.17.1",
@@ -185,7 +185,7 @@ FRONTENDS: tuple[Frontend, ...] = (
                 source="{out}/vala/{parent}/{stem}.c",
             ),
         ),
-        _LLVM, ("valac", "--version"), names="symbol",
+        _LLVM, ("valac", "--version"), names="symbol", current=True,
     ),
     Frontend(
         "ghdl-llvm", "vhdl", (".vhd", ".vhdl"), ("/usr/lib/ghdl/llvm/ghdl1-llvm", "opt-22"),
@@ -195,17 +195,18 @@ FRONTENDS: tuple[Frontend, ...] = (
             "{out}/raw.ll",
         ),
         _LLVM, ("ghdl", "--version"), names="none", note="processes are cut into resumable pieces: file pairs only",
+        current=True,
     ),
     Frontend(
         "faust", "faust", (".dsp",), ("faust", "opt-22"), "apt install faust llvm-22",
         _with_opt((("faust", "-lang", "llvm", "{source}", "-o", "{out}/raw.bc"),), "{out}/raw.bc"),
         "faust and LLVM 22", ("faust", "--version"), names="none",
-        note="a program is one function of samples: file pairs only",
+        note="a program is one function of samples: file pairs only", current=True,
     ),
     Frontend(
         "clang-22-opencl", "opencl", (".cl",), ("clang-22",), _CLANG22,
         _clang("clang-22", "-x", "cl", "-target", "spir64", "-Xclang", "-finclude-default-header"), _LLVM,
-        ("clang-22", "--version"), rules=rules.opencl, include_flag=_AFTER,
+        ("clang-22", "--version"), rules=rules.opencl, include_flag=_AFTER, current=True,
     ),
     Frontend(
         "clang-22-cuda", "cuda", (".cu",), ("clang-22",), _CLANG22,
@@ -213,7 +214,7 @@ FRONTENDS: tuple[Frontend, ...] = (
             "clang-22", "-x", "cuda", "-nocudainc", "-nocudalib", "--cuda-device-only", "--cuda-gpu-arch=sm_80",
         ),
         _LLVM, ("clang-22", "--version"), rules=rules.cuda, include_flag=_AFTER,
-        note="without NVIDIA's headers: files that declare what they use",
+        note="without NVIDIA's headers: files that declare what they use", current=True,
     ),
     Frontend(
         "mlir-opt-22", "mlir", (".mlir",), ("mlir-opt-22", "mlir-translate-22", "opt-22"),
@@ -225,7 +226,7 @@ FRONTENDS: tuple[Frontend, ...] = (
             ),
             "{out}/raw.ll",
         ),
-        _LLVM, ("mlir-opt-22", "--version"), names="symbol",
+        _LLVM, ("mlir-opt-22", "--version"), names="symbol", current=True,
     ),
     Frontend(
         "seerc-stages", STAGES, (".linalg", ".loops", ".llvm"), ("mlir-translate-22", "opt-22"),
@@ -234,7 +235,7 @@ FRONTENDS: tuple[Frontend, ...] = (
             (("mlir-translate-22", "--mlir-to-llvmir", "{stem}.llvm", "-o", "{out}/raw.ll"),), "{out}/raw.ll",
         ),
         "seerc's schedule, then LLVM 22", ("mlir-translate-22", "--version"), names="symbol",
-        note="of zoo:NAME: every stage of a kernel with the LLVM IR of its last",
+        note="of zoo:NAME: every stage of a kernel with the LLVM IR of its last", current=True,
     ),
     Frontend(
         "mojo", "mojo", (".mojo",), ("mojo",), "pip install mojo-compiler mojo-compiler-mojo-libs",
