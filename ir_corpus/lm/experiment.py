@@ -105,9 +105,10 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=500_000)
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--kinds", default="file,function")
+    parser.add_argument("--pairs", type=int, default=LmOptions.pairs, help="of each language at most")
     parser.add_argument("--leave-out", default="", help="languages, separated by commas")
     args = parser.parse_args()
-    base = LmOptions(model=args.model, tokens=args.tokens, kinds=tuple(args.kinds.split(",")))
+    base = LmOptions(model=args.model, tokens=args.tokens, kinds=tuple(args.kinds.split(",")), pairs=args.pairs)
     left_out = [name for name in args.leave_out.split(",") if name]
     run(args.corpus, args.output, args.work, list(trials(base, args.seeds, left_out)))
 
