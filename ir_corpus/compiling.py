@@ -28,7 +28,13 @@ class Compiled:
 
 
 def compile_file(
-    frontend: Frontend, root: Path, path: str, level: str, flags: tuple[str, ...], limits: sandbox.Limits
+    frontend: Frontend,
+    root: Path,
+    path: str,
+    level: str,
+    flags: tuple[str, ...],
+    limits: sandbox.Limits,
+    unit: str = "",
 ) -> Compiled:
     """Run the frontend's commands for `root / path` in a sandbox and normalise what they wrote.
 
@@ -39,10 +45,11 @@ def compile_file(
         level: O0, O2 or Oz.
         flags: include folders, edition and the like for this file.
         limits: what each command may use.
+        unit: the file that the compiler is given in its place; then only functions that stand in `path` are kept.
     """
     with tempfile.TemporaryDirectory(prefix="seerc-corpus-") as folder:
         place = sandbox.Place(root, Path(folder), frontend.in_tree)
-        words = _words(frontend, place, path)
+        words = _words(frontend, place, unit or path)
         if not frontend.in_tree:
             shutil.copy(root / path, place.work)
         environment = {name: substituted(value, words) for name, value in frontend.environment.items()}
@@ -53,7 +60,7 @@ def compile_file(
         if not ir.is_file() or ir.is_symlink():
             return Compiled("no output", outcome.message, outcome.seconds)
         try:
-            module = _read(ir, place, path, frontend)
+            module = _read(ir, place, path, frontend, bool(unit) or frontend.whole_program)
         except llvm.BadIR as error:
             return Compiled(error.reason, error.message, outcome.seconds)
         except (slicing.NoSlice, ValueError) as error:
@@ -96,7 +103,7 @@ def _run_all(
     return replace(outcome, seconds=seconds)
 
 
-def _read(ir: Path, place: sandbox.Place, path: str, frontend: Frontend) -> llvm.Module:
+def _read(ir: Path, place: sandbox.Place, path: str, frontend: Frontend, only_own: bool) -> llvm.Module:
     if ir.stat().st_size > llvm.MAX_BYTES:
         raise llvm.BadIR("too large", f"{ir.stat().st_size} bytes of IR")
     sidecar = _from_sidecar(ir.parent / "places.json", path)
@@ -107,7 +114,7 @@ def _read(ir: Path, place: sandbox.Place, path: str, frontend: Frontend) -> llvm
     def own(places: dict[str, Place]) -> dict[str, Place]:
         return {symbol: place for symbol, place in found(places).items() if place.file == path}
 
-    if frontend.whole_program:
+    if only_own:
         return llvm.normalised(ir.read_bytes(), own, frontend.current)
     module = llvm.normalised(ir.read_bytes(), current=frontend.current)
     return replace(module, places=found(module.places))

@@ -14,6 +14,7 @@ from ir_corpus.frontends.frontend import Frontend, places, substituted, version_
 from ir_corpus.pairs import digest
 from ir_corpus.sources.configured import FOLDER as CONFIGURED
 from ir_corpus.sources.configured import SUFFIX
+from ir_corpus.sources.crates import Module, modules
 from ir_corpus.sources.licences import Licences, tier
 from ir_corpus.sources.package import Package, SourceFile
 from ir_corpus.sources.recipes import RECIPES, Recipe
@@ -39,7 +40,7 @@ def task_for(package: Package, file: SourceFile, frontend: Frontend, level: str,
     """A task and its key; equal keys give equal results: source, compiler, flags and versions are in it."""
     raw = (package.root / file.path).read_bytes()
     parts = [str(PIPELINE), package.name, package.version, file.path, digest(raw), file.licence, frontend.name]
-    parts += [version_of(frontend.version), level, *file.flags, licence]
+    parts += [version_of(frontend.version), level, *file.flags, licence, *filter(None, [file.unit])]
     return Task(package, file, frontend, level, licence, digest("\0".join(parts)))
 
 
@@ -82,7 +83,8 @@ def planned(package: Package, frontends: Mapping[str, Frontend], licence: str, l
     licences, files = Licences(package.root, package.declared), list[SourceFile]()
     reasons: dict[str, Counter[str]] = {}
     counts = Counter[str]()
-    for given, path, language in _candidates(package, frontends):
+    crates = modules(package.root) if "rust" in frontends and package.walked else {}
+    for given, path, language in _candidates(package, frontends, crates):
         if limit is not None and counts[language] >= limit:
             continue
         raw = (package.root / path).read_bytes()
@@ -95,12 +97,16 @@ def planned(package: Package, frontends: Mapping[str, Frontend], licence: str, l
             reasons.setdefault(language, Counter())[reason] += 1
             continue
         counts[language] += 1
-        flags = given if path in package.flags else (*given, *frontends[language].rules(text))
-        files.append(SourceFile(package.name, path, language, stated, tier(stated), flags))
+        known = path in package.flags or path in crates
+        flags = given if known else (*given, *frontends[language].rules(text))
+        unit = crates[path].root if path in crates and crates[path].root != path else ""
+        files.append(SourceFile(package.name, path, language, stated, tier(stated), flags, unit))
     return Planned(files, reasons)
 
 
-def _candidates(package: Package, frontends: Mapping[str, Frontend]) -> Iterator[tuple[tuple[str, ...], str, str]]:
+def _candidates(
+    package: Package, frontends: Mapping[str, Frontend], crates: Mapping[str, Module]
+) -> Iterator[tuple[tuple[str, ...], str, str]]:
     if not package.walked:
         suffixes = _suffixes(frontends)
         yield from (
@@ -125,7 +131,8 @@ def _candidates(package: Package, frontends: Mapping[str, Frontend]) -> Iterator
             if language is None or path in seen or (without and without.search(path)):
                 continue
             seen.add(path)
-            yield package.flags.get(path) or flags or _include_flags(frontends[language], includes), path, language
+            known = package.flags.get(path) or (crates[path].flags if path in crates else ())
+            yield known or flags or _include_flags(frontends[language], includes), path, language
 
 
 def _suffixes(frontends: Mapping[str, Frontend]) -> dict[str, str]:

@@ -31,7 +31,8 @@ def process(task: Task, limits: Limits) -> bytes:
     """
     start = time.process_time()
     source = (task.package.root / task.file.path).read_bytes().decode("utf-8")
-    done = compile_file(task.frontend, task.package.root, task.file.path, task.level, task.file.flags, limits)
+    file = task.file
+    done = compile_file(task.frontend, task.package.root, file.path, task.level, file.flags, limits, file.unit)
     if done.module is None:
         return failed(done.reason, done.message[-500:], done.seconds, time.process_time() - start)
     reasons, rows, ir = Counter({"compiled": 1}), list[dict[str, Any]](), done.module.text

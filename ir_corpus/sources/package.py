@@ -29,7 +29,10 @@ class Package:
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file to compile; `path` is relative to the package, `flags` come from the package's recipe."""
+    """One file to compile; `path` is relative to the package, `flags` come from the package's recipe.
+
+    `unit` is the file that the compiler is given where that is another one: the root of a crate.
+    """
 
     package: str
     path: str
@@ -37,3 +40,4 @@ class SourceFile:
     licence: str
     tier: str
     flags: tuple[str, ...] = ()
+    unit: str = ""
