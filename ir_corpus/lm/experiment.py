@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from costmodel.files import write_atomically
-from ir_corpus.lm.documents import Arm, encode_pairs
+from ir_corpus.lm.documents import Arm, Encoded, encode_pairs
 from ir_corpus.lm.evaluate import EvaluationOptions, evaluate
+from ir_corpus.lm.model import LanguageModel
 from ir_corpus.lm.options import LmOptions
 from ir_corpus.lm.pairs import TEST, TRAIN, Pair, choose, read_corpus
 from ir_corpus.lm.summary import summarise, tables
@@ -49,22 +50,27 @@ def trials(base: LmOptions, seeds: int, left_out: Sequence[str]) -> Iterator[Tri
             yield Trial(f"paired-without-{language}", seed, options)
 
 
-def run(corpus: Path, folder: Path, work: Path, planned: Sequence[Trial]) -> None:
+def run(corpus: Path, folder: Path, work: Path, planned: Sequence[Trial], held_out: int = HELD_OUT) -> None:
     """Train and evaluate what runs.jsonl does not hold yet, then summarise.
+
+    Trials differ in arm, seed and languages left out alone: all read the same pairs with the same tokenizer.
 
     Raises:
         SeercError: no corpus, or no pairs to train on or to hold out.
     """
     folder.mkdir(parents=True, exist_ok=True)
     done = read_runs(folder)
-    most = planned[0].options.pairs
-    train_half, further = halves(choose(read_corpus(corpus, TRAIN), TRAIN, most, planned[0].options.kinds))
-    held_out = choose(read_corpus(corpus, TEST), TEST, HELD_OUT, planned[0].options.kinds)
+    base = planned[0].options
+    halved = halves(choose(read_corpus(corpus, TRAIN), TRAIN, base.pairs, base.kinds))
+    scored = choose(read_corpus(corpus, TEST), TEST, held_out, base.kinds)
+    tokenizer = make_model(base, [*halved[0], *halved[1]]).tokenizer
+    pairs, further = (encode_pairs(tokenizer, half, base.window) for half in halved)
     for trial in planned:
         if any(r["arm"] == trial.name and r["seed"] == trial.seed for r in done):
             continue
         _tell(f"{trial.name}, seed {trial.seed}")
-        done.append(_run_one(trial, train_half, further, held_out, work))
+        model = make_model(trial.options, [], tokenizer)
+        done.append(_run_one(trial, model, pairs, further, scored, work))
         write_atomically(folder / RUNS, "".join(json.dumps(r) + "\n" for r in done))
     results = summarise(done)
     write_atomically(folder / RESULTS, json.dumps(results, indent=1) + "\n")
@@ -78,15 +84,18 @@ def read_runs(folder: Path) -> list[dict[str, Any]]:
 
 
 def _run_one(
-    trial: Trial, pairs: Sequence[Pair], further: Sequence[Pair], held_out: Sequence[Pair], work: Path
+    trial: Trial,
+    model: LanguageModel,
+    pairs: tuple[Encoded, ...],
+    further: tuple[Encoded, ...],
+    scored: Sequence[Pair],
+    work: Path,
 ) -> dict[str, Any]:
     """Train and evaluate one model; its checkpoints are removed when it is done."""
     options = trial.options
-    model = make_model(options, [*pairs, *further])
-    encoded = [encode_pairs(model.tokenizer, part, options.window) for part in (pairs, further)]
     folder = work / f"{trial.name}-{trial.seed}"
-    card = train_pairs(model, encoded[0], encoded[1], options, folder, _tell)
-    evaluation = evaluate(model, held_out, EvaluationOptions(options.window, generate=GENERATED), _tell)
+    card = train_pairs(model, pairs, further, options, folder, _tell)
+    evaluation = evaluate(model, scored, EvaluationOptions(options.window, generate=GENERATED), _tell)
     shutil.rmtree(folder)
     return {"arm": trial.name, "seed": trial.seed, "card": card, "evaluation": evaluation}
 
@@ -106,11 +115,12 @@ def main() -> None:
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--kinds", default="file,function")
     parser.add_argument("--pairs", type=int, default=LmOptions.pairs, help="of each language at most")
+    parser.add_argument("--held-out", type=int, default=HELD_OUT, help="pairs of each language at most")
     parser.add_argument("--leave-out", default="", help="languages, separated by commas")
     args = parser.parse_args()
     base = LmOptions(model=args.model, tokens=args.tokens, kinds=tuple(args.kinds.split(",")), pairs=args.pairs)
     left_out = [name for name in args.leave_out.split(",") if name]
-    run(args.corpus, args.output, args.work, list(trials(base, args.seeds, left_out)))
+    run(args.corpus, args.output, args.work, list(trials(base, args.seeds, left_out)), args.held_out)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from costmodel.errors import SeercError
 from costmodel.files import write_atomically
@@ -17,6 +17,9 @@ from ir_corpus.lm.options import SIZES, LmOptions
 from ir_corpus.lm.pairs import TRAIN, Pair, by_language, choose, read_corpus
 from ir_corpus.lm.tokenizer import sentinel_ids, train_tokenizer
 from ir_corpus.lm.training import train
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 CARD = "lm.json"
 """What the model was trained on and how, beside config.json."""
@@ -45,13 +48,15 @@ def halves(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
     return [p for group in groups for p in group[::2]], [p for group in groups for p in group[1::2]]
 
 
-def make_model(options: LmOptions, pairs: Sequence[Pair]) -> LanguageModel:
-    """The model before training; one from scratch gets a tokenizer trained on the pairs."""
+def make_model(options: LmOptions, pairs: Sequence[Pair], tokenizer: Tokenizer | None = None) -> LanguageModel:
+    """The model before training; one from scratch has the tokenizer given, else one trained on the pairs."""
     if options.model not in SIZES:
         return go_on_from(Path(options.model))
     size = SIZES[options.model]
-    texts = (text for pair in pairs for text in (pair.source, pair.ir))
-    return from_scratch(size, train_tokenizer(options.tokenizer, texts, size.vocabulary), options.window, options.seed)
+    if tokenizer is None:
+        texts = (text for pair in pairs for text in (pair.source, pair.ir))
+        tokenizer = train_tokenizer(options.tokenizer, texts, size.vocabulary)
+    return from_scratch(size, tokenizer, options.window, options.seed)
 
 
 def train_pairs(
