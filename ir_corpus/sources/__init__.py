@@ -33,7 +33,7 @@ def resolve(spec: str, cache: Path | None = None) -> Package:
         SeercError: an unknown kind, no such folder, or a package that cannot be fetched or extracted.
     """
     if spec.endswith(configured.SUFFIX):
-        return configured.configured(resolve(spec.removesuffix(configured.SUFFIX), cache))
+        return configured.configured(resolve(spec.removesuffix(configured.SUFFIX), cache), cache or cache_folder())
     kind, colon, name = spec.partition(":")
     if not colon or Path(spec).exists():
         return _folder(spec)

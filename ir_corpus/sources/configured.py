@@ -13,9 +13,10 @@ import json
 import os
 import shlex
 import shutil
+import stat
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,9 @@ from ir_corpus.sources.package import Package
 
 SUFFIX = "@configured"
 FOLDER = ".configured"
-_NOTES, _LOG = "notes.json", "calls.jsonl"
+_LOG = "calls.jsonl"
 _HEADERS = (".h", ".hh", ".hpp", ".inc", ".def", ".tbl", ".ipp", ".inl")
-_MAX_HEADER_BYTES = 4 << 20
+_MAX_HEADER_BYTES, _MAX_ALL_HEADERS, _MAX_LOG_BYTES = 4 << 20, 128 << 20, 64 << 20
 _LIMITS = sandbox.Limits(seconds=300.0, wall_seconds=500.0, disk_mib=4_096)
 _COMMANDS = {  # where the package's way is none of those below; `{dry}` stands before what only notes its compilers
     "debian:openssl": "./config no-asm; {dry} make -k build_generated; {dry} make -k -i",
@@ -57,49 +58,46 @@ fi
 """
 
 
-def configured(package: Package) -> Package:
+def configured(package: Package, cache: Path) -> Package:
     """The package with flags for the files that its build compiles, its generated headers in its tree.
 
-    The version says which headers: `1.3+configured-` and the first digits of their hash, so that rows made with other
-    headers are other rows.
+    The version says which headers and flags: `1.3+configured-` and the first digits of their hash, so that rows made
+    with others are other rows. What was found is noted in `cache`, not in the tree, which may hold anything.
 
     Raises:
         SeercError: no bubblewrap, without which a build must not run.
     """
-    notes = package.root / FOLDER / _NOTES
-    if not notes.is_file():
+    notes = cache / "configured" / f"{_sha256(str(package.root).encode())[:32]}.json"
+    if not (notes.is_file() and (package.root / FOLDER).is_dir()):
         if sandbox.isolation() != "bubblewrap":
             raise SeercError(f"{package.spec}{SUFFIX} runs a build, which needs bubblewrap: apt install bubblewrap")
-        _run(package, notes)
-    found: dict[str, Any] = json.loads(notes.read_text(encoding="utf-8"))
+        found = _run(package)
+        notes.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(notes, json.dumps(found, indent=1) + "\n")
+    found = json.loads(notes.read_text(encoding="utf-8"))
     flags = {path: tuple(words) for path, words in found["flags"].items()}
     reasons = {**package.reasons, **found["reasons"]}
     version = f"{package.version}+configured-{found['sha256'][:8]}"
     return replace(package, spec=package.spec + SUFFIX, version=version, flags=flags, reasons=reasons)
 
 
-def _run(package: Package, notes: Path) -> None:
-    """Run the build and write what came of it into `.configured`; the notes come last and say that all is there."""
+def _run(package: Package) -> dict[str, Any]:
+    """Run the build and write its headers into `.configured`; its flags, reasons, and the hash of flags and headers."""
     target = package.root / FOLDER
     shutil.rmtree(target, ignore_errors=True)
+    target.mkdir()
     with tempfile.TemporaryDirectory(prefix="seerc-configure-") as name:
         work = Path(name)
-        copy = work / "tree"
-        shutil.copytree(package.root, copy, symlinks=True, ignore=shutil.ignore_patterns(".git", FOLDER))
+        shutil.copytree(package.root, work / "tree", symlinks=True, ignore=shutil.ignore_patterns(".git", FOLDER))
         write_tools(work / "bin", ("cc", "c++", LAUNCHER))
         place = sandbox.Place(package.root, work, in_tree=False)
         outcome = sandbox.run(["bash", "-c", _script(package.spec, place.inner_work)], place, _LIMITS)
-        headers = dict(_new_headers(copy, package.root))
-        for path, data in headers.items():
-            (target / path).parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(target / path, data)
-        counts = Counter({f"configure: {outcome.reason}": 1} if outcome.reason else {})
-        lines = "\n".join(_calls(work)).replace(str(place.inner_work / "tree"), str(package.root))
-        flags = dict(_flags(lines.splitlines(), package.root, set(headers), counts))
-    known = hashlib.sha256(json.dumps([sorted(_digests(headers).items()), sorted(flags.items())]).encode())
-    target.mkdir(exist_ok=True)
-    found = {"sha256": known.hexdigest(), "flags": flags, "reasons": counts}
-    write_atomically(notes, json.dumps(found, indent=1) + "\n")
+        reasons = Counter({f"configure: {outcome.reason}": 1} if outcome.reason else {})
+        hashes = dict(_keep_headers(work / "tree", package.root, reasons))
+        lines = [line.replace(str(place.inner_work / "tree"), str(package.root)) for line in _calls(work)]
+        flags = dict(_flags(lines, package.root, set(hashes), reasons))
+    known = _sha256(json.dumps([sorted(hashes.items()), sorted(flags.items())]).encode())
+    return {"sha256": known, "flags": flags, "reasons": reasons}
 
 
 def _script(spec: str, inner: Path) -> str:
@@ -113,32 +111,58 @@ def _script(spec: str, inner: Path) -> str:
     )
 
 
-def _new_headers(copy: Path, root: Path) -> Iterator[tuple[str, bytes]]:
-    """Headers of the copy that the tree lacks or has otherwise, by their path."""
+def _keep_headers(copy: Path, root: Path, reasons: Counter[str]) -> Iterator[tuple[str, str]]:
+    """Copy headers that the tree lacks or has otherwise into its `.configured`; path and SHA-256 of each."""
+    total = 0
     for folder, _, names in os.walk(copy):
         for name in sorted(names):
             file = Path(folder) / name
             path = str(file.relative_to(copy)).removeprefix(f"{FOLDER}/")
-            if not name.endswith(_HEADERS) or file.is_symlink() or file.stat().st_size > _MAX_HEADER_BYTES:
+            if not name.endswith(_HEADERS) or not stat.S_ISREG(file.lstat().st_mode):
+                continue
+            if file.stat().st_size > _MAX_HEADER_BYTES or total > _MAX_ALL_HEADERS:
+                reasons["configure: header too large"] += 1
                 continue
             data, old = file.read_bytes(), root / path
             if not old.is_file() or old.read_bytes() != data:
-                yield path, data
-
-
-def _digests(files: Mapping[str, bytes]) -> dict[str, str]:
-    return {path: hashlib.sha256(data).hexdigest() for path, data in files.items()}
+                total += len(data)
+                (root / FOLDER / path).parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(root / FOLDER / path, data)
+                yield path, _sha256(data)
 
 
 def _calls(work: Path) -> Iterator[str]:
     """Lines as `ir_corpus.capture` writes them: what compilers noted, else what CMake or Meson would do."""
-    log, commands = work / _LOG, work / "tree" / FOLDER / "compile_commands.json"
-    if log.is_file():
-        yield from log.read_text(encoding="utf-8", errors="replace").splitlines()
-    elif commands.is_file():
-        for entry in json.loads(commands.read_text(encoding="utf-8", errors="replace")):
-            words = shlex.split(entry.get("command", "")) or entry.get("arguments", [])
-            yield json.dumps({"compiler": "cc", "directory": entry["directory"], "arguments": words[1:]})
+    commands = _read(work / "tree" / FOLDER / "compile_commands.json")
+    if noted := _read(work / _LOG):
+        yield from noted.splitlines()
+    elif commands:
+        try:
+            entries: Any = json.loads(commands)
+        except ValueError:
+            entries = ["not JSON"]
+        yield from map(_as_call, entries if isinstance(entries, list) else ["no list"])
+
+
+def _as_call(entry: Any) -> str:
+    """An entry of compile_commands.json as a noted call; what is none stays, and is counted as unreadable."""
+    try:
+        words = entry.get("arguments") or shlex.split(entry["command"])
+        return json.dumps({"compiler": "cc", "directory": entry["directory"], "arguments": words[1:]})
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return json.dumps(str(entry))
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _read(path: Path) -> str:
+    """The text of a plain file that a build left, the first 64 MiB of it; empty where there is none."""
+    if path.is_symlink() or not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        return file.read(_MAX_LOG_BYTES).decode("utf-8", errors="replace")
 
 
 def _flags(

@@ -37,6 +37,11 @@ needs_sandbox = pytest.mark.skipif(
 )
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEERC_CACHE", str(tmp_path / "cache"))
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     root = tmp_path / "project"
@@ -83,6 +88,33 @@ def test_a_configure_that_fails_is_a_reason(project: Path) -> None:
     package = configured(project, "exit 1\n")
     assert package.flags == {}
     assert package.reasons == {"configure: rejected": 1}
+
+
+@needs_sandbox
+def test_notes_that_a_tree_brings_along_are_not_read(project: Path) -> None:
+    (project / ".configured").mkdir()
+    (project / ".configured" / "notes.json").write_text('{"flags": {"src/scale.c": ["-fplugin=evil.so"]}}')
+    (project / ".configured" / "config.h").write_text("#define OFFSET 666\n")
+    package = configured(project, "true\n")
+    assert package.flags == {}
+    assert list((project / ".configured").iterdir()) == []
+
+
+@needs_sandbox
+@pytest.mark.parametrize("commands", ["{", "7", '[3, {"command": 4, "directory": "."}, {"command": "cc \'"}]'])
+def test_damaged_commands_are_reasons(commands: str, project: Path) -> None:
+    script = f"mkdir -p .configured; cat > .configured/compile_commands.json <<'END'\n{commands}\nEND\n"
+    package = configured(project, script)
+    assert package.flags == {}
+    assert package.reasons["captured: unreadable line"] >= 1
+
+
+@needs_sandbox
+def test_a_log_that_is_a_link_is_not_followed(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret\n")
+    package = configured(project, f"ln -s {tmp_path / 'secret'} ../calls.jsonl; ln -s {tmp_path / 'secret'} x.h\n")
+    assert (package.flags, package.reasons) == ({}, {"configure: rejected": 1})  # make found nothing to do
+    assert not list((project / ".configured").iterdir())
 
 
 @needs_sandbox
