@@ -26,7 +26,7 @@ def main(argv: list[str]) -> None:
     if name in ("rustc-wrapper", LAUNCHER):
         name, real, words = os.path.basename(words[0]), words[0], words[1:]
     elif DRY in os.environ:
-        real = os.environ[DRY] + ("++-22" if name == "c++" else "-22")
+        real = "clang++-22" if name == "c++" else "clang-22"
     else:
         real = next((f"{f}/{name}" for f in folders if os.access(f"{f}/{name}", os.X_OK)), "")
     if not real:

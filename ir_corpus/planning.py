@@ -14,7 +14,7 @@ from ir_corpus.frontends.frontend import Frontend, places, substituted, version_
 from ir_corpus.pairs import digest
 from ir_corpus.sources.configured import FOLDER as CONFIGURED
 from ir_corpus.sources.configured import SUFFIX
-from ir_corpus.sources.crates import Module, modules
+from ir_corpus.sources.crates import modules
 from ir_corpus.sources.licences import Licences, tier
 from ir_corpus.sources.package import Package, SourceFile
 from ir_corpus.sources.recipes import RECIPES, Recipe
@@ -84,7 +84,8 @@ def planned(package: Package, frontends: Mapping[str, Frontend], licence: str, l
     reasons: dict[str, Counter[str]] = {}
     counts = Counter[str]()
     crates = modules(package.root) if "rust" in frontends and package.walked else {}
-    for given, path, language in _candidates(package, frontends, crates):
+    known = {**{path: module.flags for path, module in crates.items()}, **package.flags}
+    for given, path, language in _candidates(package, frontends, known):
         if limit is not None and counts[language] >= limit:
             continue
         raw = (package.root / path).read_bytes()
@@ -97,15 +98,14 @@ def planned(package: Package, frontends: Mapping[str, Frontend], licence: str, l
             reasons.setdefault(language, Counter())[reason] += 1
             continue
         counts[language] += 1
-        known = path in package.flags or path in crates
-        flags = given if known else (*given, *frontends[language].rules(text))
+        flags = given if path in known else (*given, *frontends[language].rules(text))
         unit = crates[path].root if path in crates and crates[path].root != path else ""
         files.append(SourceFile(package.name, path, language, stated, tier(stated), flags, unit))
     return Planned(files, reasons)
 
 
 def _candidates(
-    package: Package, frontends: Mapping[str, Frontend], crates: Mapping[str, Module]
+    package: Package, frontends: Mapping[str, Frontend], known: Mapping[str, tuple[str, ...]]
 ) -> Iterator[tuple[tuple[str, ...], str, str]]:
     if not package.walked:
         suffixes = _suffixes(frontends)
@@ -115,10 +115,10 @@ def _candidates(
             if (suffix := os.path.splitext(path)[1]) in suffixes
         )
         return
-    known = RECIPES.get(package.spec.removesuffix(SUFFIX).partition("==")[0])
+    recipes = RECIPES.get(package.spec.removesuffix(SUFFIX).partition("==")[0])
     generated = _includes(package.root / CONFIGURED, package.root) if package.spec.endswith(SUFFIX) else ()
     seen = set[str]()
-    for recipe in known or (Recipe(""),):
+    for recipe in recipes or (Recipe(""),):
         wanted = {
             name: frontend for name, frontend in frontends.items() if not recipe.languages or name in recipe.languages
         }
@@ -131,8 +131,7 @@ def _candidates(
             if language is None or path in seen or (without and without.search(path)):
                 continue
             seen.add(path)
-            known = package.flags.get(path) or (crates[path].flags if path in crates else ())
-            yield known or flags or _include_flags(frontends[language], includes), path, language
+            yield known.get(path) or flags or _include_flags(frontends[language], includes), path, language
 
 
 def _suffixes(frontends: Mapping[str, Frontend]) -> dict[str, str]:

@@ -102,13 +102,12 @@ def _run(package: Package) -> dict[str, Any]:
 
 def _script(spec: str, inner: Path) -> str:
     tools, log = inner / "bin", inner / _LOG
-    noting = {LOG: str(log), BIN: str(tools), DRY: "clang", "CC": str(tools / "cc"), "CXX": str(tools / "c++")}
+    noting = {LOG: str(log), BIN: str(tools), DRY: "1", "CC": str(tools / "cc"), "CXX": str(tools / "c++")}
     dry = " ".join(["env", *(f"{name}={value}" for name, value in noting.items())])
     body = _COMMANDS.get(spec.partition("==")[0], _DEFAULT).replace("{dry} make", f"{dry} make -e")
     body = body.replace("{launcher}", str(tools / LAUNCHER)).replace("{log}", str(log))
-    return (
-        f"export CC=clang-22 CXX=clang++-22; cd tree; chmod -R u+x .; {body}"  # archives are extracted without that bit
-    )
+    start = "export CC=clang-22 CXX=clang++-22; cd tree; chmod -R u+x ."  # archives are extracted without that bit
+    return f"{start}; {body}"
 
 
 def _keep_headers(copy: Path, root: Path, reasons: Counter[str]) -> Iterator[tuple[str, str]]:

@@ -96,6 +96,8 @@ def flags_of(compiler: str, words: list[str], project: Path, folder: Path) -> tu
     [
         ("cc", ["-fplugin=evil.so", "-Xclang", "-load", "-B/tmp/x", "-o/etc/passwd", "-MD", "-wrapper", "x"], ()),
         ("cc", ["-march=native", "-mavx2", "-std=c11", "-D", "A=1"], ("-mavx2", "-std=c11", "-DA=1")),
+        ("cc", ["-include", "conf.h", "-include", "../inc/scale.h", "-include", "../../x.h", "-MF", "x.d"],
+         ("-include", "conf.h", "-include", "inc/scale.h")),
         ("cc", ["-I../../other", "-I/root/x", "-isystem", "/usr/include/x", "-I."],
          ("-isystem", "/usr/include/x", "-I", "src")),
         ("rustc", ["--edition=2021", "-Clinker=evil", "--extern", "a=../liba.rlib", "-L", "dependency=/tmp"],

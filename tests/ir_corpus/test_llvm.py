@@ -71,6 +71,13 @@ def test_what_is_dropped_and_what_stays() -> None:
     assert "phi i32 [ 0, %2 ], [ %5, %4 ]" in module.text
 
 
+def test_text_of_our_own_llvm_gives_the_same_without_being_printed_first() -> None:
+    with llvm._parsed(DEBUG) as module:  # pyright: ignore[reportPrivateUsage]
+        printed = str(module).encode()
+    assert llvm.normalised(printed, current=True) == llvm.normalised(DEBUG.encode())
+    assert llvm.bitcode(llvm.normalised(printed).text) == llvm.normalised(printed, current=True).bitcode
+
+
 def test_places_come_from_the_debug_info() -> None:
     place = llvm.normalised(DEBUG.encode()).places["sum"]
     assert (place.name, place.file, place.line) == ("sum", "/home/someone/a.c", 7)

@@ -59,6 +59,7 @@ def test_any_text_has_a_tier(text: str) -> None:
     ("header", "expression"),
     [
         ("// SPDX-License-Identifier: MIT\n", "MIT"),
+        ("/*\n  This software is provided 'as-is', without any express or implied\n  warranty.\n*/", "Zlib"),
         (
             "/* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */\n",
             "GPL-2.0-only WITH Linux-syscall-note",
