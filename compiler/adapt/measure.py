@@ -18,7 +18,7 @@ from compiler.driver import CompileOptions
 from costmodel.errors import SeercError
 
 ROUNDS = 3
-PROMPTS = 8
+PROMPTS = 16
 
 
 def measured(

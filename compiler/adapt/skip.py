@@ -3,7 +3,8 @@
 With drafts of 8-bit weights the empty skip set is a choice, too, and the first one that is measured.
 
 Hidden-state programming over predicted time gives a set for every budget; the oracle measures some of them; local
-search maximises the predicted speed-up G; held-out texts, which nothing was chosen on, decide with a lower bound.
+search maximises the predicted speed-up G. If there is a timer, rounds of the few best sets are timed and the best of
+them is taken by those times. Held-out texts, which nothing was chosen on, decide with a lower bound.
 """
 
 from __future__ import annotations
@@ -25,10 +26,13 @@ from compiler.adapt.speculation import (
     speculate,
     verify_cost,
 )
+from compiler.adapt.timed_rounds import WIDEST, Timer
 from compiler.adapt.trials import Trials
 
 STATES = 24  # budgets that hidden-state programming keeps apart
 RUN = 8  # positions of a draft whose acceptance is told apart
+TIMED = 3  # skip sets whose rounds are timed, if any are
+LONGER = 2  # by how much drafts are timed that are longer than the best predicted ones
 
 
 @dataclass(frozen=True)
@@ -79,10 +83,12 @@ def decide_skips(
     costs: Costs,
     options: SkipOptions,
     tell: Callable[[str], None] = lambda _: None,
+    timer: Timer | None = None,
 ) -> SkipDecision:
     """Search on the calibration texts, decide on the held-out ones.
 
-    Both oracles are of the same stream. `tell` is told what is being done.
+    Both oracles are of the same stream. `tell` is told what is being done. `timer`: times rounds of the best sets, and
+    the decision is made from that; None: from predicted times.
     """
     trials, apart = Trials(calibration, options.evaluations), costs(1).draft is not None
 
@@ -93,7 +99,9 @@ def decide_skips(
     seeds = _spread(list(_programmed(trials, costs).values()), options.seeds)
     seeds = [frozenset[int](), *seeds] if apart else seeds
     tell(f"up to {trials.left} evaluations")
-    best = search(trials, seeds, gain, Neighbourhood(calibration.stream.choosable, resize=True))
+    best, predicted = search(trials, seeds, gain, Neighbourhood(calibration.stream.choosable, resize=True)), costs
+    if timer is not None:
+        best, costs = _timed_best(timer, _few_best(trials, best, gain), costs, options)
     tell("held-out texts")
     measured = held_out.measure(best.skipped)
     low = wilson_low(measured.hits, measured.tokens, options.confidence)
@@ -102,7 +110,7 @@ def decide_skips(
     point, low_point = max(candidates, key=lambda points: points[1].speedup)
     return SkipDecision(
         apply=low_point.speedup > 1 + options.margin,
-        why=_why(costs, best.skipped, measured, low, point, low_point, options),
+        why=f"{'with weights of 8 bits and ' * apart}{_why(costs, measured, low, point, low_point, options)}",
         skipped=tuple(sorted(best.skipped)),
         calibration=best,
         held_out=measured,
@@ -110,8 +118,26 @@ def decide_skips(
         point=point,
         low_point=low_point,
         evaluations=trials.spent,
-        front=_front(trials, costs, options),
+        front=_front(trials, predicted, options),
     )
+
+
+def _few_best(trials: Trials, best: Measured, gain: Callable[[Skips, float], float]) -> list[Measured]:
+    """The search's choice, and the other sets that promise most."""
+    others = sorted(trials.measured.values(), key=lambda m: -gain(m.skipped, m.acceptance))
+    return [best, *(m for m in others if m.skipped != best.skipped)][:TIMED]
+
+
+def _timed_best(timer: Timer, few: Sequence[Measured], costs: Costs, options: SkipOptions) -> tuple[Measured, Costs]:
+    """The one of these sets whose rounds, timed, gain most on the texts that it was chosen on; and its times."""
+
+    def point(one: Measured, costs: Costs) -> Speculation:
+        return best_speculation(costs, one.skipped, one.by_position(RUN), options.overhead_ns)
+
+    longest = max(point(one, costs).draft_length for one in few)
+    timed = timer([one.skipped for one in few], min(longest + 1 + LONGER, WIDEST))
+    best = max(few, key=lambda one: point(one, timed[one.skipped]).speedup)
+    return best, timed[best.skipped]
 
 
 def _without_stop(
@@ -177,7 +203,6 @@ def _front(trials: Trials, costs: Costs, options: SkipOptions) -> tuple[FrontPoi
 
 def _why(
     costs: Costs,
-    skipped: Skips,
     held_out: Measured,
     low: float,
     point: Speculation,
@@ -185,12 +210,11 @@ def _why(
     options: SkipOptions,
 ) -> str:
     """The decision in one sentence of numbers."""
-    width = point.draft_length + 1
+    width, skipped = point.draft_length + 1, held_out.skipped
     stop = "" if point.stop_below is None else f", ended by a token under {point.stop_below:g},"
     verdict = "at least" if low_point.speedup > 1 + options.margin else "not surely above"
-    weights = "with weights of 8 bits and " if costs(1).draft else ""
     return (
-        f"{weights}skipping {len(skipped)} sub-block{'s' * (len(skipped) != 1)}, a draft step costs "
+        f"skipping {len(skipped)} sub-block{'s' * (len(skipped) != 1)}, a draft step costs "
         f"{draft_cost(costs, skipped):.3f} of a plain one and "
         f"{held_out.acceptance:.3f} of drafts are accepted (at least {low:.3f}, {held_out.tokens} held-out tokens); "
         f"verifying {width} tokens costs {verify_cost(costs, width):.2f} steps: at the best draft length "

@@ -130,7 +130,8 @@ def generate(
     left = np.full(decoder.batch, request.tokens)
     while left.any():
         run.end(left == 0)
-        found = run.speculate(last) if run.can_draft() else run.plain(last)
+        longest = run.longest_draft(int(left.max()))
+        found = run.speculate(last, longest) if longest else run.plain(last)
         last = np.array([[tokens[-1]] for tokens in found], np.int64)
         yield [_cut(tokens, left, b, request.end) for b, tokens in enumerate(found)]
 
@@ -170,9 +171,11 @@ class _Run:
         self.ended = ended
         self.decoder.rewind(np.where(ended, 0, self.decoder.lengths))
 
-    def can_draft(self) -> bool:
-        """Whether a draft and its verification fit into the cache."""
-        return self.draft is not None and int(self.decoder.lengths.max()) + self.draft.length < self.decoder.context
+    def longest_draft(self, left: int) -> int:
+        """Tokens that a round may draft if so many are wanted, one of them the full model's; 0: none, or no room."""
+        if self.draft is None or int(self.decoder.lengths.max()) + self.draft.length >= self.decoder.context:
+            return 0
+        return min(self.draft.length, left - 1)
 
     def plain(self, last: Array) -> list[list[int]]:
         """One token a sequence."""
@@ -180,12 +183,12 @@ class _Run:
         self.decoder.keep((~self.ended).astype(np.int64))
         return [[token] for token in self.request.sampling.choose(logits)]
 
-    def speculate(self, last: Array) -> list[list[int]]:
-        """One round: at least one token a sequence."""
+    def speculate(self, last: Array, longest: int) -> list[list[int]]:
+        """One round of at most `longest` drafts: at least one token a sequence."""
         assert self.draft is not None
         decoder, sampling, start = self.decoder, self.request.sampling, self.decoder.lengths.copy()
         tokens, drafts, going = [last], list[Array](), ~self.ended
-        while len(drafts) < self.draft.length and going.any():
+        while len(drafts) < longest and going.any():
             logits = decoder.draft(tokens[-1], self.mask)[:, -1]
             drafts.append(sampling.probabilities(logits))
             decoder.keep(1)

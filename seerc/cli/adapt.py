@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from compiler.adapt.plan import Plan
     from compiler.adapt.skip import SkipDecision
     from compiler.adapt.study import Study
+    from compiler.adapt.timed_rounds import Timer
 
 
 VARIANTS = ("full", "skip", "low-rank", "small-ffn", "int8", "r-sparse")
@@ -147,6 +148,13 @@ def _measured(args: argparse.Namespace, plan: Plan, study: Study, tell: Callable
     return measured(plan, args.model, prompts_of(study.held_out.texts), args.tokens, tell)
 
 
+def _round_timer(args: argparse.Namespace, study: Study, costs: Costs, tell: Callable[[str], None]) -> Timer:
+    from compiler.adapt.timed_rounds import round_timer
+
+    texts = study.calibration.texts
+    return round_timer(args.model, texts, args.batch, args.context, args.int8_drafts, costs, tell)
+
+
 def _verdict(plan: Plan) -> list[str]:
     ratio = plan.measured_speedup
     return [*([] if ratio is None else [f"measured speed-up {ratio:.3f}"]), f"{plan.decision}: {plan.why}"]
@@ -157,7 +165,8 @@ def _skip(args: argparse.Namespace, study: Study, costs: Costs, tell: Callable[[
     from compiler.adapt.skip import SkipOptions, decide_skips
 
     options = SkipOptions(evaluations=args.evaluations, margin=args.margin)
-    found = decide_skips(study.calibration, study.held_out, costs, options, tell)
+    timer = _round_timer(args, study, costs, tell) if args.measure else None
+    found = decide_skips(study.calibration, study.held_out, costs, options, tell, timer)
     plan = Plan(
         method="skip",
         decision="apply" if found.apply else "refuse",
