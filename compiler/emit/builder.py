@@ -223,12 +223,9 @@ class KernelBuilder:
         return value if stored == kind else self._convert("arith.trunci", value, kind)
 
     def prefetch(self, argument: int, form: Linear, point: Point, extra: int) -> None:
-        """Starts loading the cache line of an element that will be read soon; it may lie beyond the argument's end.
-
-        Into the second cache: more lines can be on their way to it than to the first.
-        """
+        """Starts loading the cache line of an element that will be read soon; it may lie beyond the argument's end."""
         hints = {"isWrite": ir.BoolAttr.get(False), "isDataCache": ir.BoolAttr.get(True)}
-        hints["localityHint"] = ir.IntegerAttr.get(ir.IntegerType.get_signless(32), 2)
+        hints["localityHint"] = ir.IntegerAttr.get(ir.IntegerType.get_signless(32), 3)
         self.op("memref.prefetch", [self.arguments[argument], self.address(form, point, extra)], **hints)
 
     def store(self, argument: int, form: Linear, value: Any, point: Point) -> None:

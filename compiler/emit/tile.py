@@ -29,7 +29,7 @@ FEW_TILES = 4
 """Row tiles up to which a packed weight is read ahead: with more, computing takes longer than reading."""
 LINE = 64
 """Bytes of a cache line."""
-AHEAD = 8192
+AHEAD = 4096
 """Bytes by which reading ahead runs in front."""
 
 ROW, ROW_TILE, ROW_BLOCK, ROW_STEP = "row", "row_tile", "row_block", "row_step"
