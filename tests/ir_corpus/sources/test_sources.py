@@ -77,7 +77,7 @@ def test_kernels_of_the_zoo_become_pairs(tmp_path: Path, monkeypatch: pytest.Mon
     if shutil.which("mlir-translate-22") is None:
         pytest.skip("needs mlir-translate-22")
     monkeypatch.setenv("SEERC_CACHE", str(tmp_path / "cache"))
-    build(Options(("zoo:mlp",), ("mlir-stages",)), tmp_path / "corpus")
+    build(Options(("zoo:gpt2",), ("mlir-stages",)), tmp_path / "corpus")
     pairs = list(read_pairs(tmp_path / "corpus", "function"))
     assert {Path(pair.path).suffix for pair in pairs} == {".linalg", ".loops", ".llvm"}
     stages = {pair.path.partition(".")[0]: pair for pair in pairs}
