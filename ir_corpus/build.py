@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from costmodel.errors import SeercError
-from ir_corpus import cluster, worker
+from ir_corpus import cluster, llvm, worker
 from ir_corpus.finish import Spent, finish
 from ir_corpus.frontends import LEVELS, chosen
 from ir_corpus.frontends.frontend import Frontend
@@ -146,6 +146,7 @@ def _pool(options: Options) -> Generator[tuple[Any, int]]:
         with cluster.pool(options.ray, chosen(options.languages).values()) as (pool, jobs):
             yield pool, jobs
     else:
+        llvm.version()  # loads LLVM once, not again in every worker
         with ProcessPool(options.jobs, max_tasks=worker.MAX_TASKS, initializer=die_with_parent) as pool:
             yield pool, options.jobs
 

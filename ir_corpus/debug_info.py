@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_SUBPROGRAM = re.compile(r"^!(\d+) = distinct !DISubprogram\((.*)\)$", re.MULTILINE)
-_FILE = re.compile(r'^!(\d+) = !DIFile\(filename: "([^"]*)"(?:, directory: "([^"]*)")?', re.MULTILINE)
-_DEFINE = re.compile(r'^define [^\n]*?@("[^"]*"|[-\w.$]+)\([^\n]*!dbg !(\d+)[^\n]*\{$', re.MULTILINE)
-_NAME = re.compile(r'\bname: "([^"]*)"')
-_FILE_ID = re.compile(r"\bfile: !(\d+)")
-_LINE = re.compile(r"\bline: (\d+)")
+_SUBPROGRAM = re.compile(r"\n!(\d+) = distinct !DISubprogram\((.*)\)")
+_FILE = re.compile(r'\n!(\d+) = !DIFile\(filename: "([^"]*)"(?:, directory: "([^"]*)")?')
+_DEFINE = re.compile(r'\ndefine [^\n]*?@("[^"]*"|[-\w.$]+)\([^\n]*!dbg !(\d+)[^\n]*\{(?=\n)')
+_NAME = re.compile(r'name: "([^"]*)"')
+_FILE_ID = re.compile(r" file: !(\d+)")
+_LINE = re.compile(r" line: (\d+)")
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,16 @@ class Place:
     line: int
 
 
-def places(text: str) -> dict[str, Place]:
-    """Symbol -> place for every defined function that carries a DISubprogram with a line of a file."""
-    files = {number: _joined(folder, name) for number, name, folder in _FILE.findall(text)}
-    subprograms = {number: _place(fields, files) for number, fields in _SUBPROGRAM.findall(text)}
-    found = {symbol.strip('"'): subprograms.get(number) for symbol, number in _DEFINE.findall(text)}
-    return {symbol: place for symbol, place in found.items() if place is not None}
+def places(code: str, metadata: str) -> dict[str, Place]:
+    """Symbol -> place for every defined function that carries a DISubprogram with a line of a file.
+
+    `code` and `metadata` are the module as `ir_corpus.stripping.parted` gives it.
+    """
+    files = {number: _joined(folder, name) for number, name, folder in _FILE.findall(metadata)}
+    fields = dict(_SUBPROGRAM.findall(metadata))
+    defined = _DEFINE.findall(code)
+    found = ((symbol.strip('"'), _place(fields.get(number, ""), files)) for symbol, number in defined)
+    return {symbol: place for symbol, place in found if place is not None}
 
 
 def _place(fields: str, files: dict[str, str]) -> Place | None:

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from ir_corpus import llvm, slicing, spans
@@ -13,6 +14,7 @@ from ir_corpus.debug_info import Place
 
 _MAX_FUNCTIONS = 4_000
 _GHC = re.compile(r"^(?:\w*?_)??([A-Za-z0-9]+)(?:_[rs]\w{2,5})?_(?:info|slow)\$def$")
+_LOOP = "..omp_par"  # in the symbol of a loop of OpenMP, after that of its function
 _CONSTRUCTORS = {"__ctor": "this", "__dtor": "~this", "__postblit": "this", "__xdtor": "~this"}
 _GHC_PART = re.compile(r"^(?:_c\w{2,5}|[cs]\w{2,5}_info)\$def$")
 _Z = {"zd": "$", "zu": "_", "zq": "'", "zi": ".", "zh": "#", "zz": "z", "ZZ": "Z", "zp": "+", "zm": "-", "zt": "*"}
@@ -50,6 +52,7 @@ def function_pairs(
     files = _Lines(root)
     parts = slicing.read(module.text)
     places = _by_symbol(parts, files.of(path), path, language) if names == "symbol" else module.places
+    loops = [name for name in parts.definitions if _LOOP in name]
     for symbol in list(parts.definitions)[:_MAX_FUNCTIONS]:
         place = places.get(symbol)
         if place is None:
@@ -64,7 +67,7 @@ def function_pairs(
             reasons["function: made by the compiler"] += 1
             continue
         try:
-            ir = llvm.checked(slicing.smallest(parts, _together(parts, symbol, language)))
+            ir = llvm.of_parts(slicing.smallest(parts, _together(parts, symbol, language, loops)))
         except (slicing.NoSlice, ValueError):
             reasons["function: cannot stand alone"] += 1
         except llvm.BadIR as error:
@@ -83,10 +86,15 @@ class _Lines:
     def of(self, path: str) -> Sequence[str]:
         if path not in self._read:
             file = self._root / path
-            inside = file.resolve().is_relative_to(self._root.resolve())
+            inside = file.resolve().is_relative_to(_resolved(self._root))
             raw = file.read_bytes() if inside and file.is_file() and file.stat().st_size < 8 << 20 else b""
             self._read[path] = raw.decode("utf-8", errors="replace").splitlines()
         return self._read[path]
+
+
+@cache
+def _resolved(root: Path) -> Path:
+    return root.resolve()
 
 
 def _by_symbol(parts: slicing.ModuleText, lines: Sequence[str], path: str, language: str) -> dict[str, Place]:
@@ -128,14 +136,13 @@ def _haskell_name(symbol: str) -> str:
     return name.removeprefix("$w")
 
 
-def _together(parts: slicing.ModuleText, symbol: str, language: str) -> list[str]:
+def _together(parts: slicing.ModuleText, symbol: str, language: str, loops: Sequence[str]) -> list[str]:
     """The functions that make up one of the source: GHC makes a chain of continuations, OpenMP one of each loop."""
     if language != "haskell":
-        return [symbol, *(name for name in parts.definitions if name.startswith(f"{symbol}..omp_par"))]
+        return [symbol, *(name for name in loops if name.startswith(f"{symbol}{_LOOP}"))]
     found, queue = {symbol: None}, [symbol]
     while queue:
-        body = "\n".join(parts.definitions[queue.pop()])
-        for name in re.findall(r'@"([^"]*\$def)"', body):
+        for name in re.findall(r'@"([^"]*\$def)"', parts.definitions[queue.pop()]):
             if name not in found and _GHC_PART.match(name) and name in parts.definitions:
                 found[name] = None
                 queue.append(name)

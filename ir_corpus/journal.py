@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,15 @@ class Journal:
 
 def packed(result: dict[str, Any]) -> bytes:
     """A result as compressed JSON."""
+    return _compressor().compress(json.dumps(result).encode())
+
+
+@cache
+def _compressor() -> Any:
+    """One for all results of a process: a new one costs more than most results."""
     import zstandard
 
-    return zstandard.compress(json.dumps(result, ensure_ascii=False).encode("utf-8", errors="surrogatepass"), 3)
+    return zstandard.ZstdCompressor(level=3)
 
 
 def unpacked(data: bytes) -> dict[str, Any]:

@@ -12,7 +12,9 @@ from typing import Any
 
 from ir_corpus import slicing
 from ir_corpus.debug_info import Place, places
-from ir_corpus.ir_text import numbered, stripped, trimmed
+from ir_corpus.layout import Parts, as_printed, joined
+from ir_corpus.numbering import numbered
+from ir_corpus.stripping import parted, stripped, trimmed
 
 MAX_BYTES = 64 << 20
 
@@ -59,15 +61,15 @@ def normalised(
     """
     if len(data) > MAX_BYTES:
         raise BadIR("too large", f"{len(data)} bytes of IR")
-    raw = _decoded(data) if current else _printed(data)
-    found = places(raw)
-    text = stripped(raw)
+    code, metadata = parted(_decoded(data) if current else _printed(data))
+    found = places(code, metadata)
+    text = stripped(code, metadata)
     if keep is not None:
         found = keep(found)
         if not found:
             raise BadIR("no function of the file")
         parts = slicing.read(text)
-        text = slicing.smallest(parts, [name for name in parts.definitions if name in found], keep_target=True)
+        text = joined(slicing.smallest(parts, [name for name in parts.definitions if name in found], keep_target=True))
     with _parsed(numbered(text)) as module:
         return Module(trimmed(str(module)), found, module.as_bitcode())
 
@@ -75,6 +77,15 @@ def normalised(
 def checked(text: str) -> str:
     """The text as LLVM prints it after parsing and verifying; raises BadIR."""
     return trimmed(_printed(text))
+
+
+def of_parts(parts: Parts) -> str:
+    """The text of a module as LLVM prints it, after parsing and verifying; raises BadIR."""
+    text = as_printed(parts)
+    if text is None:
+        return checked(joined(parts))
+    with _parsed(text):
+        return text
 
 
 def _printed(data: bytes | str) -> str:

@@ -12,8 +12,10 @@ from ir_corpus.sources.package import Package, SourceFile
 STAGES = "mlir-stages"
 """The language of `zoo:NAME`: texts of one kernel at several stages, which share one IR."""
 _TOKEN = re.compile(r"[A-Za-z_]\w*|\d+|[^\w\s]")
-_NINE = ord("9")
-_WORDS = bytes(code if chr(code).isalnum() or code == ord("_") else ord(" ") for code in range(256))
+_KINDS = bytes(
+    ord("0" if chr(code).isdigit() else "a" if chr(code).isalpha() or code == ord("_") else " ") for code in range(128)
+) + bytes(128)
+_NUMBER_AND_NAME = re.compile(rb" 00*a")  # 0x1f is a number and a name
 _UNMARKED = bytes(code for code in range(256) if chr(code).isalnum() or chr(code).isspace() or code == ord("_"))
 
 
@@ -67,10 +69,10 @@ def token_count(text: str) -> int:
     """Identifiers, numbers and punctuation marks: about what a byte-pair tokenizer trained on IR gives."""
     if not text.isascii():
         return len(_TOKEN.findall(text))
-    raw = text.encode()  # the same number, four times as fast
-    words = raw.translate(_WORDS).split()
-    of_two = sum(1 for word in words if word[0] <= _NINE and not word.isdigit())  # 0x1f is a number and a name
-    return len(words) + of_two + len(raw.translate(None, _UNMARKED))
+    raw = text.encode()  # the same number, in a few passes over the bytes
+    kinds = b" " + raw.translate(_KINDS)
+    words = kinds.count(b" a") + kinds.count(b" 0") + len(_NUMBER_AND_NAME.findall(kinds))
+    return words + len(raw.translate(None, _UNMARKED))
 
 
 def identity(package: Package, file: SourceFile, compiler: str, level: str, function: str) -> str:

@@ -121,10 +121,16 @@ def _cpu_seconds(report: Path) -> float | None:
         return None
 
 
+@cache
+def _prlimit() -> str:
+    """Its path, which else is looked for along PATH before every child."""
+    return shutil.which("prlimit") or "prlimit"
+
+
 def _limited(limits: Limits) -> list[str]:
     """`prlimit` in front of the child, so that no Python runs between fork and exec."""
     seconds, data, size = max(1, int(limits.seconds)), limits.memory_mib << 20, limits.disk_mib << 20
-    return ["prlimit", f"--cpu={seconds}", f"--data={data}", f"--fsize={size}", "--core=0", "--nofile=512", "--"]
+    return [_prlimit(), f"--cpu={seconds}", f"--data={data}", f"--fsize={size}", "--core=0", "--nofile=512", "--"]
 
 
 def _isolated(place: Place) -> list[str]:

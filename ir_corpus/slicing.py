@@ -7,14 +7,15 @@ value. Works on text as `ir_corpus.llvm` prints it, in time linear in the module
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ir_corpus.ir_text import closing, parameters_start, split_outermost
+from ir_corpus.ir_text import WORD, closing, parameters_start, split_functions, split_outermost
+from ir_corpus.layout import Parts
 
-_NAMED = re.compile(r'^(@|%|\$)("[^"]*"|[-\w.$]+) = ')
+_NAMED = re.compile(r'([@%])("[^"]*"|[-\w.$]+) = ')
 _FUNCTION = re.compile(r'@("[^"]*"|[-\w.$]+)\(')
-_REFERENCE = re.compile(r'[@%$]"[^"]*"|@[-\w.$]+|%[A-Za-z_.$][-\w.$]*|%\d+|"[^"]*"|(?<= )#\d+|!\d+\b')
+_COMDAT = re.compile(r" comdat(?:\([^)]*\))?(?= )")
 _CONSTANT_BYTES = 400
 _LINKAGE = frozenset(
     "private internal available_externally linkonce weak common appending extern_weak linkonce_odr weak_odr external "
@@ -30,41 +31,56 @@ class NoSlice(Exception):
 
 @dataclass(frozen=True)
 class ModuleText:
-    """A printed module, by parts; each dictionary maps a name (without sigil and quotes) to its text."""
+    """A printed module, by parts.
+
+    `heads` are the lines of its target; `definitions` maps the name of a function (without sigil and quotes) to its
+    text; `lines` maps every other word that may stand in a function to its line: `@name` of what is declared, of
+    variables and aliases, `%name` of types, `#0` of attributes, `!0` of nodes; in the module's order.
+    """
 
     heads: list[str] = field(default_factory=list[str])
-    types: dict[str, str] = field(default_factory=dict[str, str])
-    variables: dict[str, str] = field(default_factory=dict[str, str])
-    definitions: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
-    declarations: dict[str, str] = field(default_factory=dict[str, str])
-    attributes: dict[str, str] = field(default_factory=dict[str, str])
-    nodes: dict[str, str] = field(default_factory=dict[str, str])
-    comdats: dict[str, str] = field(default_factory=dict[str, str])
+    definitions: dict[str, str] = field(default_factory=dict[str, str])
+    lines: dict[str, str] = field(default_factory=dict[str, str])
+    ranks: dict[str, int] = field(default_factory=dict[str, int])
+    outsides: dict[str, Outside] = field(default_factory=dict[str, "Outside"])  # what was looked up before
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What a function's own module says of a word: a line, and the words of that line."""
+
+    line: str
+    words: frozenset[str]
 
 
 def read(text: str) -> ModuleText:
     """Take a printed module apart."""
-    module = ModuleText()
-    lines = iter(text.split("\n"))
-    for line in lines:
-        if line.startswith("define "):
-            module.definitions[_function_name(line)] = [line, *_body(lines)]
-        elif line.startswith("declare "):
-            module.declarations[_function_name(line)] = line
-        elif line.startswith("target "):
+    module, parts = ModuleText(), split_functions(text)
+    for definition in parts[1::2]:
+        module.definitions[_function_name(definition[: definition.index("\n")])] = definition
+    for line in "".join(parts[::2]).split("\n"):
+        if line.startswith("target "):
             module.heads.append(line)
-        elif line.startswith("attributes #"):
-            module.attributes[line.split(" ", 2)[1]] = line
-        elif line.startswith("!"):
-            module.nodes[line.split(" ", 1)[0]] = line
-        elif found := _NAMED.match(line):
-            kinds = {"@": module.variables, "%": module.types, "$": module.comdats}
-            kinds[found[1]][found[2].strip('"')] = line
+        elif word := _word(line):
+            module.lines[word] = line
+    module.ranks.update((word, rank) for rank, word in enumerate(module.lines))
     return module
 
 
-def smallest(module: ModuleText, names: Iterable[str], keep_target: bool | None = None) -> str:
-    """The text of a module that defines `names`, and declares what they need.
+def _word(line: str) -> str:
+    """What a line of a module says the meaning of; empty for none."""
+    if line.startswith("declare "):
+        return f"@{_function_name(line)}"
+    if line.startswith("attributes #"):
+        return line.split(" ", 2)[1]
+    if line.startswith("!"):
+        return line.split(" ", 1)[0]
+    found = _NAMED.match(line)
+    return _plain(found[1] + found[2]) if found else ""
+
+
+def smallest(module: ModuleText, names: Iterable[str], keep_target: bool | None = None) -> Parts:
+    """A module that defines `names`, and declares what they need.
 
     Args:
         module: what `read` gave.
@@ -72,15 +88,28 @@ def smallest(module: ModuleText, names: Iterable[str], keep_target: bool | None 
         keep_target: whether the data layout and triple stay; by default where it is not x86-64 Linux.
     """
     wanted = list(names)
-    parts = _Parts(module, set(wanted))
-    bodies = ["\n".join(_alone(module.definitions[name])) for name in wanted]
-    for body in bodies:
-        parts.need(body)
+    functions = [_alone(module.definitions[name]) for name in wanted]
+    needed = _needed(module, functions, {f"@{name}" for name in wanted})
+    ordered = [needed[word] for word in sorted(needed.keys() & module.ranks.keys(), key=module.ranks.__getitem__)]
     foreign = not any(host in head for head in module.heads for host in _HOST)
-    heads = module.heads if (foreign if keep_target is None else keep_target) else []
-    sections = [heads, parts.ordered(module.types, parts.types), parts.variables(), bodies, parts.declarations()]
-    sections += [parts.ordered(module.attributes, parts.attributes), parts.ordered(module.nodes, parts.nodes)]
-    return "\n\n".join("\n".join(section) for section in sections if section) + "\n"
+    return Parts(
+        heads=module.heads if (foreign if keep_target is None else keep_target) else [],
+        types=_those(ordered, "%"),
+        variables=_those(ordered, "@"),
+        functions=functions,
+        declarations=sorted(_those(needed.values(), "declare")),
+        attributes=_those(ordered, "attributes"),
+        nodes=_those(ordered, "!"),
+    )
+
+
+def _those(lines: Iterable[str], start: str) -> list[str]:
+    return [line for line in lines if line.startswith(start)]
+
+
+def _plain(word: str) -> str:
+    """`@"a"` and `@a` are one name."""
+    return word.replace('"', "")
 
 
 def _function_name(header: str) -> str:
@@ -90,75 +119,45 @@ def _function_name(header: str) -> str:
     return found[1].strip('"')
 
 
-def _body(lines: Iterator[str]) -> Iterator[str]:
-    for line in lines:
-        yield line
-        if line == "}":
-            return
-
-
-def _alone(definition: list[str]) -> list[str]:
+def _alone(definition: str) -> str:
     """A definition without its comdat, which would have to come along."""
-    return [re.sub(r" comdat(?:\([^)]*\))?(?= )", "", definition[0]), *definition[1:]]
+    header, newline, body = definition.partition("\n")
+    return _COMDAT.sub("", header) + newline + body if " comdat" in header else definition
 
 
-class _Parts:
-    """What the wanted functions name, directly or through types and constants."""
+def _needed(module: ModuleText, bodies: Iterable[str], wanted: set[str]) -> dict[str, str]:
+    """Everything that functions name, with what that names in turn: word -> its line in a module of their own."""
+    found, queue = dict[str, str](), {word for body in bodies for word in _words(body)}
+    while queue:
+        word = queue.pop()
+        if word in found or word in wanted or (word[0] != "@" and word not in module.lines):
+            continue  # known already, or a local value
+        outside = module.outsides.get(word) or _outside(module, word)
+        found[word] = outside.line
+        queue |= outside.words
+    return found
 
-    def __init__(self, module: ModuleText, wanted: set[str]) -> None:
-        self.module = module
-        self.wanted = wanted
-        self.types, self.attributes, self.nodes = set[str](), set[str](), set[str]()
-        self.used: dict[str, str] = {}
 
-    def need(self, text: str) -> None:
-        """Add everything that a text names, with what that names in turn."""
-        queue = [text]
-        while queue:
-            for word in _REFERENCE.findall(queue.pop()):
-                queue += self._named(word)
+def _words(text: str) -> set[str]:
+    return {_plain(word) if '"' in word else word for word in WORD.findall(text) if word[0] != '"'}
 
-    def _named(self, word: str) -> list[str]:
-        if word[0] in '"$':
-            return []
-        if word[0] == "#":
-            self.attributes.add(word)
-            return []
-        name = word[1:].strip('"')
-        if word[0] == "@":
-            return self._global(name)
-        known, table, key = (
-            (self.nodes, self.module.nodes, word) if word[0] == "!" else (self.types, self.module.types, name)
-        )
-        if key in known or key not in table:
-            return []
-        known.add(key)
-        return [table[key].partition(" = ")[2]]
 
-    def _global(self, name: str) -> list[str]:
-        if name in self.used or name in self.wanted:
-            return []
-        text = self._outside(name)
-        self.used[name] = text
-        return [text]
+def _outside(module: ModuleText, word: str) -> Outside:
+    """What another module says of a word; looked up once for all functions of a module."""
+    line = _outside_global(module, word) if word[0] == "@" else module.lines[word]
+    meaning = line if word[0] == "@" else line.partition(" = ")[2]
+    outside = module.outsides[word] = Outside(line, frozenset() if word[0] == "#" else frozenset(_words(meaning)))
+    return outside
 
-    def _outside(self, name: str) -> str:
-        if name in self.module.declarations:
-            return self.module.declarations[name]
-        if name in self.module.definitions:
-            return declaration(self.module.definitions[name][0])
-        if name in self.module.variables:
-            return _outside_variable(self.module.variables[name])
-        raise NoSlice(f"@{name} is not in the module")
 
-    def ordered(self, table: dict[str, str], names: set[str]) -> list[str]:
-        return [text for name, text in table.items() if name in names]
-
-    def variables(self) -> list[str]:
-        return [self.used[name] for name in self.module.variables if name in self.used and self.used[name][0] == "@"]
-
-    def declarations(self) -> list[str]:
-        return sorted(text for text in self.used.values() if text.startswith("declare"))
+def _outside_global(module: ModuleText, word: str) -> str:
+    if word[1:] in module.definitions:
+        definition = module.definitions[word[1:]]
+        return declaration(definition[: definition.index("\n")])
+    if word not in module.lines:
+        raise NoSlice(f"{word} is not in the module")
+    line = module.lines[word]
+    return line if line.startswith("declare ") else _outside_variable(line)
 
 
 def declaration(header: str) -> str:

@@ -4,43 +4,36 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 
-_NAME = re.compile(r'[@%$](?:"[^"]*"|[-\w.$]+)|"[^"]*"|#\d+')
+from ir_corpus.ir_text import WORD, split_functions
+
+_EMPTY_LINES = re.compile(r"\n\n+")
 
 
 def canonical_hash(ir: str) -> str:
     """SHA-256 over a printed module whose globals, types and locals are numbered in order of appearance.
 
-    Strings stay, names of intrinsics stay (they are operations), attribute groups and target lines go.
+    Strings stay, names of intrinsics stay (they are operations), attribute groups and target lines go. Names are
+    numbered from the functions first.
     """
-    numbers: dict[str, str] = {}
-
-    def numbered(match: re.Match[str]) -> str:
-        word = match[0]
-        known = numbers.get(word)
-        if known is not None:
-            return known
-        if word[0] == '"' or word.startswith("@llvm."):
-            return word
-        if word[0] == "#":
-            return ""
-        number = numbers[word] = f"{word[0]}{len(numbers)}"
-        return number
-
-    lines = (line for line in ir.split("\n") if line and not line.startswith(("target ", "attributes ", "!")))
-    bodies = sorted(_sections(list(lines)), key=lambda section: not section.startswith("define"))
-    return hashlib.sha256(_NAME.sub(numbered, "\n".join(bodies)).encode()).hexdigest()
+    parts = split_functions(ir)
+    lines = "".join(parts[::2]).split("\n")
+    others = (line for line in lines if line and not line.startswith(("target ", "attributes ", "!")))
+    words = WORD.split(_EMPTY_LINES.sub("\n", "\n".join([*parts[1::2], *others])))
+    words[1::2] = map(_stands(words[1::2]).__getitem__, words[1::2])
+    return hashlib.sha256("".join(words).encode()).hexdigest()
 
 
-def _sections(lines: list[str]) -> list[str]:
-    """Function bodies as one section each, every other line as its own: names are numbered from the bodies first."""
-    sections, current = list[str](), list[str]()
-    for line in lines:
-        if line.startswith("define ") or current:
-            current.append(line)
-            if line == "}":
-                sections.append("\n".join(current))
-                current = []
+def _stands(words: Iterable[str]) -> dict[str, str]:
+    """Word -> what stands for it: for a name its sigil and the number of names before it."""
+    stands, names = dict[str, str](), 0
+    for word in dict.fromkeys(words):
+        if word[0] in '"!' or word.startswith("@llvm."):
+            stands[word] = word
+        elif word[0] == "#":
+            stands[word] = ""
         else:
-            sections.append(line)
-    return [*sections, *current]
+            stands[word] = f"{word[0]}{names}"
+            names += 1
+    return stands

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from costmodel.errors import SeercError, unknown_name
-from ir_corpus.frontends.frontend import Available, Frontend, version_of
-from ir_corpus.frontends.table import FRONTENDS, LEVELS
+from ir_corpus.frontends.frontend import Available, Frontend, llvm_major, version_of
+from ir_corpus.frontends.table import FRONTENDS, LEVELS, LLVM
 
 __all__ = ["FRONTENDS", "LEVELS", "Available", "Frontend", "available", "chosen", "languages"]
 
@@ -42,12 +43,19 @@ def _named(name: str) -> tuple[str, Frontend]:
         wanted = frontend or next(entry for entry in FRONTENDS if entry.language == name)
         how = wanted.install or f"no package has it ({wanted.note})"
         raise SeercError(f"{name}: {', '.join(wanted.missing())} is missing: {how}")
-    return frontend.language, frontend
+    return frontend.language, _as_here(frontend)
 
 
 def _best(language: str, defaults: bool) -> Frontend | None:
     fitting = [entry for entry in FRONTENDS if entry.language == language and (entry.default or not defaults)]
-    return next((entry for entry in fitting if not entry.missing()), None)
+    return next((_as_here(entry) for entry in fitting if not entry.missing()), None)
+
+
+def _as_here(frontend: Frontend) -> Frontend:
+    """With `current` where the compiler of this machine says that it is built on our LLVM."""
+    if not frontend.states_llvm:
+        return frontend
+    return replace(frontend, current=llvm_major(frontend.states_llvm) == LLVM)
 
 
 def _line(language: str) -> Available:

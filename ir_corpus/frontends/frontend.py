@@ -45,6 +45,7 @@ class Frontend:
     in_tree: bool = True  # the compiler's current folder: the tree, else the work folder
     whole_program: bool = False  # the IR holds more than the file: only the file's functions are kept
     current: bool = False  # the IR is text that LLVM 22 printed, so it can be edited before it is read
+    states_llvm: Command = ()  # what tells which LLVM prints the IR, where that differs from one machine to another
     names: str = "debug"  # how functions are found in the source: `debug` info, `symbol`, `sidecar`, `none`
     default: bool = True
     note: str = ""
@@ -89,6 +90,17 @@ def filled(command: Sequence[str], words: Mapping[str, str], flags: Sequence[str
 def substituted(template: str, words: Mapping[str, str]) -> str:
     """One template filled in, in one pass: a value that itself holds braces is not read again."""
     return re.sub(r"\{(\w+)\}", lambda match: words.get(match[1], match[0]), template)
+
+
+@cache
+def llvm_major(command: Command) -> int:
+    """The number of the LLVM that a compiler says it is built on; 0 if it does not say."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    found = re.search(r"^LLVM version:? (\d+)", done.stdout, re.MULTILINE)
+    return int(found[1]) if found else 0
 
 
 @cache

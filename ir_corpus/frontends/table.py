@@ -11,13 +11,14 @@ from ir_corpus.frontends.frontend import Command, Frontend
 from ir_corpus.pairs import STAGES
 
 LEVELS = ("O0", "O2", "Oz")
+LLVM = 22  # llvmlite's, through which all IR goes
 _PATHS = ("-ffile-prefix-map={tree}/=", "-fno-ident")
 _EMIT = ("-gline-tables-only", "-w", "-S", "-emit-llvm", "-ferror-limit=1", "-o", "{ir}")
 _AFTER = "-idirafter"  # a package's own time.h must not hide the system's
 _CLANG_LEVEL = {"O0": ("-O0", "-Xclang", "-disable-O0-optnone"), "O2": ("-O2",), "Oz": ("-Oz",)}
 _ZIG_CACHE = {"ZIG_LOCAL_CACHE_DIR": "{out}/zig", "ZIG_GLOBAL_CACHE_DIR": "{out}/zig"}
 _OPT_LEVEL = {"O0": (), "O2": ("default<O2>",), "Oz": ("default<Oz>",)}
-_OWN, _LLVM = "frontend and its own LLVM", "LLVM 22"
+_OWN, _LLVM = "frontend and its own LLVM", f"LLVM {LLVM}"
 
 
 def _clang(*command: str, source: str = "{source}") -> dict[str, tuple[Command, ...]]:
@@ -99,7 +100,7 @@ FRONTENDS: tuple[Frontend, ...] = (
             {"O0": ("-Copt-level=0",), "O2": ("-Copt-level=2",), "Oz": ("-Copt-level=z",)}, ("{source}",),
         ),
         "rustc (MIR) and its LLVM", ("rustc", "--version"), rules=rules.rust,
-        environment={"RUSTC_BOOTSTRAP": "1"},
+        environment={"RUSTC_BOOTSTRAP": "1"}, states_llvm=("rustc", "--version", "--verbose"),
     ),
     Frontend(
         "ldc2", "d", (".d",), ("ldc2",), "apt install ldc",

@@ -10,8 +10,9 @@ import pytest
 from costmodel.errors import SeercError
 from ir_corpus import frontends, llvm
 from ir_corpus.compiling import Compiled, compile_file
-from ir_corpus.frontends.frontend import Frontend, filled
+from ir_corpus.frontends.frontend import Frontend, filled, llvm_major
 from ir_corpus.frontends.rules import c, cxx, rust
+from ir_corpus.frontends.table import LLVM
 from ir_corpus.functions import function_pairs
 from ir_corpus.sandbox import Limits
 
@@ -131,3 +132,16 @@ def test_rules_read_the_source() -> None:
     assert "lib" in rust("pub fn f() {}")
     assert c("int f(a)\n  int a;\n{ return a; }\n") == ("-std=gnu89",)
     assert cxx("// UNSUPPORTED: c++23, c++26\n") == ("-std=c++20",)
+
+
+def test_which_llvm_a_compiler_says_it_has() -> None:
+    assert llvm_major(("echo", "rustc 1.95.0\nrelease: 1.95.0\nLLVM version: 22.1.2")) == 22
+    assert llvm_major(("echo", "no version")) == 0
+    assert llvm_major(("seerc-no-such-compiler",)) == 0
+
+
+def test_text_of_another_llvm_is_read_before_it_is_edited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frontends, "llvm_major", lambda command: LLVM - 1)
+    assert not any(entry.current for entry in frontends.chosen().values() if entry.states_llvm)
+    monkeypatch.setattr(frontends, "llvm_major", lambda command: LLVM)
+    assert all(entry.current for entry in frontends.chosen().values() if entry.states_llvm)

@@ -15,6 +15,7 @@ from costmodel.errors import SeercError
 from ir_corpus import frontends, llvm, worker
 from ir_corpus.audit import audit
 from ir_corpus.build import Options, build
+from ir_corpus.journal import packed, unpacked
 from ir_corpus.pairs import digest
 from ir_corpus.store import ShardWriter, read_manifest, read_pairs, read_shard
 from seerc.cli import main
@@ -65,6 +66,11 @@ def stored(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and "work" not in path.relative_to(folder).parts
     }
+
+
+def test_a_packed_result_is_what_it_was() -> None:
+    result = {"reasons": {"compiled": 1}, "seconds": 0.25, "rows": [{"source": "été \ud800 \U0001f600\n\0"}]}
+    assert unpacked(packed(result)) == result
 
 
 def test_what_is_stored(corpus: Path) -> None:

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ir_corpus import llvm
-from ir_corpus.ir_text import closing, numbered, split_outermost
+from ir_corpus.ir_text import closing, split_functions, split_outermost
+from ir_corpus.numbering import numbered
 
 DEBUG = """
 source_filename = "/home/someone/a.c"
@@ -76,6 +77,49 @@ def test_text_of_our_own_llvm_gives_the_same_without_being_printed_first() -> No
         printed = str(module).encode()
     assert llvm.normalised(printed, current=True) == llvm.normalised(DEBUG.encode())
     assert llvm.bitcode(llvm.normalised(printed).text) == llvm.normalised(printed, current=True).bitcode
+
+
+def test_nodes_that_code_names_stay_and_records_go() -> None:
+    text = """define void @f(i32 %x) !dbg !4 {
+  call void @llvm.experimental.noalias.scope.decl(metadata !7)
+    #dbg_value(i32 %x, !9, !DIExpression(), !6)
+  ret void, !dbg !6
+}
+declare !dbg !5 void @llvm.experimental.noalias.scope.decl(metadata) #0
+attributes #0 = { "no-trapping-math"="true" }
+!llvm.module.flags = !{!3}
+!0 = distinct !DICompileUnit(language: DW_LANG_C11, file: !1, emissionKind: FullDebug)
+!1 = !DIFile(filename: "a.c", directory: "/home/someone")
+!2 = !DISubroutineType(types: !{})
+!3 = !{i32 2, !"Debug Info Version", i32 3}
+!4 = distinct !DISubprogram(name: "f", scope: !1, file: !1, line: 7, type: !2, unit: !0, spFlags: DISPFlagDefinition)
+!5 = !DISubprogram(name: "g", scope: !1, file: !1, line: 7, type: !2, spFlags: DISPFlagOptimized)
+!6 = !DILocation(line: 8, scope: !4)
+!7 = !{!8}
+!8 = distinct !{!8, !10}
+!9 = !DILocalVariable(name: "x", scope: !4, file: !1, line: 7)
+!10 = distinct !{!10}
+"""
+    printed = llvm.normalised(text.encode()).text
+    assert printed == llvm.checked(printed)
+    assert "scope.decl(metadata !0)" in printed
+    assert printed.endswith("!0 = !{!1}\n!1 = distinct !{!1, !2}\n!2 = distinct !{!2}\n")
+    for word in ("#dbg", "!dbg", "DISubprogram", "no-trapping-math", "someone"):
+        assert word not in printed
+
+
+def test_an_empty_group_goes_and_a_string_that_looks_like_it_stays() -> None:
+    text = """@s = constant [5 x i8] c" #0\\0A\\00"
+define void @f() #0 {
+  call void asm " #0", ""() #0
+  ret void
+}
+attributes #0 = { "no-builtins" }
+"""
+    printed = llvm.normalised(text.encode()).text
+    assert 'c" #0\\0A\\00"' in printed
+    assert 'call void asm " #0", ""()\n' in printed
+    assert "define void @f() {" in printed
 
 
 def test_places_come_from_the_debug_info() -> None:
@@ -149,6 +193,18 @@ def test_commas_inside_brackets_do_not_split(parts: list[str]) -> None:
     text = ", ".join(parts)
     assert [part.strip() for part in split_outermost(text)] == parts
     assert closing(f"({text})", 0) == len(text) + 1
+
+
+PARTS = ("define void @f() {\n  ret void\n}\n", "declare void @g()\n", "\n", "@x = global i8 0\n")
+
+
+@given(st.lists(st.sampled_from(PARTS)))
+def test_functions_are_every_other_part_of_a_module(parts: list[str]) -> None:
+    text = "".join(parts)
+    found = split_functions(text)
+    assert "".join(found) == text
+    assert found[1::2] == [part.rstrip() for part in parts if part.startswith("define")]
+    assert not any("define" in part for part in found[::2])
 
 
 def test_numbering_leaves_strings_alone() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ir_corpus import llvm, slicing
+from ir_corpus.layout import joined
 
 MODULE = """target datalayout = "e-m:e-p270:32:32-p271:32:32-p272:64:64-i64:64-i128:128-f80:128-n8:16:32:64-S128"
 target triple = "x86_64-unknown-linux-gnu"
@@ -46,7 +47,7 @@ attributes #0 = { nounwind }
 
 def test_only_what_is_needed_comes_along() -> None:
     parts = slicing.read(MODULE)
-    text = llvm.checked(slicing.smallest(parts, ["inlined"]))
+    text = llvm.of_parts(slicing.smallest(parts, ["inlined"]))
     assert "define linkonce_odr noundef i32 @inlined" in text
     assert "declare void @helper(i32)" in text
     assert "declare void @name(i32)" in text
@@ -58,17 +59,17 @@ def test_only_what_is_needed_comes_along() -> None:
 
 
 def test_thread_local_variables_stay_so() -> None:
-    text = llvm.checked(slicing.smallest(slicing.read(MODULE), ["helper"]))
+    text = llvm.of_parts(slicing.smallest(slicing.read(MODULE), ["helper"]))
     assert "@counter = external thread_local(initialexec) global i32, align 4" in text
 
 
 def test_a_foreign_target_stays() -> None:
     foreign = MODULE.replace("x86_64-unknown-linux-gnu", "nvptx64-nvidia-cuda")
-    assert "nvptx64" in slicing.smallest(slicing.read(foreign), ["helper"])
+    assert "nvptx64" in joined(slicing.smallest(slicing.read(foreign), ["helper"]))
 
 
 def test_several_functions_are_defined_together() -> None:
-    text = llvm.checked(slicing.smallest(slicing.read(MODULE), ["helper", "inlined"]))
+    text = llvm.of_parts(slicing.smallest(slicing.read(MODULE), ["helper", "inlined"]))
     assert text.count("define ") == 2
     assert "declare void @helper" not in text
 

@@ -78,6 +78,17 @@ def test_the_canonical_hash_sees_operations_and_not_names() -> None:
     assert canonical_hash(intrinsic) != canonical_hash(IR.replace("helper", "llvm.ctpop.i32"))
 
 
+def test_the_canonical_hash_of_a_corpus_that_was_built_stays_what_it_is() -> None:
+    assert canonical_hash(IR) == "fb0b9c6e62ced6147e643d3d6ee370670931efd73d8c93b3e74b2195ef36860f"
+
+
+def test_strings_and_nodes_are_no_names() -> None:
+    text = 'define void @f() {\n  call void asm "#1 %x", ""()\n  call void @g(metadata !4)\n  ret void\n}\n'
+    assert canonical_hash(text.replace("%x", "%y")) != canonical_hash(text)
+    assert canonical_hash(text.replace("!4", "!5")) != canonical_hash(text)
+    assert canonical_hash(text.replace("@f", '@"f g"').replace("\n  ret", "\n\n  ret")) == canonical_hash(text)
+
+
 @given(st.dictionaries(st.text("abcdef", min_size=1, max_size=4), st.integers(1, 500), max_size=30))
 def test_every_group_has_one_split_and_training_is_never_empty(groups: dict[str, int]) -> None:
     chosen = split.splits(groups)
