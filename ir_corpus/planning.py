@@ -41,6 +41,7 @@ def task_for(package: Package, file: SourceFile, frontend: Frontend, level: str,
     raw = (package.root / file.path).read_bytes()
     parts = [str(PIPELINE), package.name, package.version, file.path, digest(raw), file.licence, frontend.name]
     parts += [version_of(frontend.version), level, *file.flags, licence, *filter(None, [file.unit])]
+    parts += [f"revision {frontend.revision}"] if frontend.revision else []
     return Task(package, file, frontend, level, licence, digest("\0".join(parts)))
 
 

@@ -46,6 +46,7 @@ class Frontend:
     whole_program: bool = False  # the IR holds more than the file: only the file's functions are kept
     current: bool = False  # the IR is text that LLVM 22 printed, so it can be edited before it is read
     states_llvm: Command = ()  # what tells which LLVM prints the IR, where that differs from one machine to another
+    revision: int = 0  # raised when the same file would give another row: what a journal holds of it is not taken
     names: str = "debug"  # how functions are found in the source: `debug` info, `symbol`, `sidecar`, `none`
     default: bool = True
     note: str = ""

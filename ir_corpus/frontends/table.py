@@ -136,11 +136,12 @@ FRONTENDS: tuple[Frontend, ...] = (
     Frontend(
         "zig", "zig", (".zig",), ("python:ziglang",), "pip install ziglang==0.17.1",
         _levels(
-            (*_ZIG, "test", "{source}", "--test-runner", "{runner}", "-fno-strip", "-fno-emit-bin", "-fllvm",
+            (*_ZIG, "test", "{source}", "--test-runner", "{runner}", "-fno-strip", "-fno-emit-bin", "-fllvm", "-j1",
              "-femit-llvm-ir={ir}"),
             {"O0": ("-ODebug",), "O2": ("-OReleaseFast",), "Oz": ("-OReleaseSmall",)}, (),
         ),
         "zig (semantic analysis) and LLVM 22", (*_ZIG, "version"), environment=_ZIG_CACHE, whole_program=True,
+        revision=1,  # -j1: threads number what has no name in another order each time
         note="compiled as a test, so that what the tests reach is emitted",
     ),
     Frontend(
@@ -162,7 +163,7 @@ FRONTENDS: tuple[Frontend, ...] = (
             for level, flag in {"O0": "0", "O2": "2"}.items()
         },
         "numba (type inference) and LLVM 22", ("{python}", "-c", "import numba; print(numba.__version__)"),
-        names="sidecar",
+        names="sidecar", environment={"PYTHONHASHSEED": "0"}, revision=1,  # constants are named by their hash
         whole_program=True, seconds=120,
         note="each function is compiled for the first of a few argument types that numba can infer",
     ),
@@ -200,8 +201,8 @@ FRONTENDS: tuple[Frontend, ...] = (
     ),
     Frontend(
         "faust", "faust", (".dsp",), ("faust", "opt-22"), "apt install faust llvm-22",
-        _with_opt((("faust", "-lang", "llvm", "{source}", "-o", "{out}/raw.bc"),), "{out}/raw.bc"),
-        "faust and LLVM 22", ("faust", "--version"), names="none",
+        _with_opt((("setarch", "-R", "faust", "-lang", "llvm", "{source}", "-o", "{out}/raw.bc"),), "{out}/raw.bc"),
+        "faust and LLVM 22", ("faust", "--version"), names="none", revision=1,  # -R: labels hold addresses
         note="a program is one function of samples: file pairs only", current=True,
     ),
     Frontend(

@@ -145,3 +145,27 @@ def test_text_of_another_llvm_is_read_before_it_is_edited(monkeypatch: pytest.Mo
     assert not any(entry.current for entry in frontends.chosen().values() if entry.states_llvm)
     monkeypatch.setattr(frontends, "llvm_major", lambda command: LLVM)
     assert all(entry.current for entry in frontends.chosen().values() if entry.states_llvm)
+
+
+RESTLESS = {
+    "faust": (
+        'import("stdfaust.lib");\nprocess = vgroup("[0]a", hslider("", 1, 0, 2, 1)), (hbargraph("[unit:dB]", 0, 1));\n'
+    ),
+    "python": 'def f(text: str) -> bool:\n    return text.startswith("ab")\n',
+    "zig": (
+        'const std = @import("std");\n\ntest "print" {\n    std.debug.print("a {d}\\n", .{1});\n'
+        '    try std.testing.expectEqualStrings("b", "b");\n}\n'
+    ),
+}
+"""Sources whose compilers name things by addresses, by hashes with a seed, by the order in which threads end."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("language", RESTLESS.keys() & PRESENT.keys())
+def test_a_compiler_that_names_things_anew_each_time_is_held_to_one_way(tmp_path: Path, language: str) -> None:
+    frontend = PRESENT[language]
+    file = tmp_path / f"a{frontend.suffixes[0]}"
+    file.write_text(RESTLESS[language])
+    done = [compile_file(frontend, tmp_path, file.name, "O2", (), Limits()) for _ in range(2)]
+    assert [one.message for one in done if one.reason] == []
+    assert len({one.module.text for one in done if one.module}) == 1
