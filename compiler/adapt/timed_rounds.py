@@ -25,10 +25,13 @@ from compiler.decode.sampling import Sampling
 from compiler.decode.source import load_source
 from compiler.driver import CompileOptions
 
-REPEATS = 5
+REPEATS = 2
 """Of every skip set and width, and of plain decoding, in shuffled order."""
-BURST = 4
-"""Rounds (or pairs of plain steps) behind one another; the first finds the caches as something else left them."""
+WARM, BURST = 8, 8
+"""Rounds behind one another that do not count and that do. Weights that fit the last cache only just take some ten
+steps to settle there, and a step is a third slower until then."""
+PLAIN = 4
+"""Plain steps in place of a round."""
 _GREEDY = Sampling()
 WIDEST = 10
 """Of a timed verification; the decoder has a step for each."""
@@ -122,8 +125,9 @@ def time_rounds(
         order = [(skipped, width) for skipped in sets for width in (1, *widths)]
         random.Random(repeat).shuffle(order)
         for skipped, width in order:
-            for count in range(BURST):
-                rounds.run(_mask(decoder, skipped), width, found[skipped] if count else RoundTimes([]))
+            for count in range(WARM + BURST):
+                times = found[skipped] if count >= WARM else RoundTimes([])
+                rounds.run(_mask(decoder, skipped), width, times)
     return found
 
 
@@ -144,10 +148,10 @@ class _Rounds:
     start: Array
 
     def run(self, mask: Array | None, width: int, times: RoundTimes) -> None:
-        """One round that verifies `width` tokens; of one, two plain steps."""
+        """One round that verifies `width` tokens; of one, PLAIN steps."""
         decoder = self.decoder
         if width == 1:
-            for _ in range(2):
+            for _ in range(PLAIN):
                 times.plain.append(self._timed(lambda: decoder.step(self.last)[:, -1], 1)[1])
                 decoder.rewind(self.start)
             return

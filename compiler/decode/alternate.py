@@ -37,7 +37,10 @@ class Timed:
 
 
 def alternate(runs: Mapping[str, Run], batches: Sequence[Prompts], rounds: int) -> dict[str, Timed]:
-    """Time every contestant `rounds` times on every batch of prompts."""
+    """Time every contestant `rounds` times on every batch of prompts.
+
+    A round of one is not interrupted by others: each finds the caches as it left them.
+    """
     order = list(runs)
     seconds = {name: [0.0] * rounds for name in runs}
     texts: dict[str, list[list[int]]] = {}
@@ -45,8 +48,8 @@ def alternate(runs: Mapping[str, Run], batches: Sequence[Prompts], rounds: int) 
     for index in range(rounds):
         random.Random(index).shuffle(order)
         texts, found = {name: [] for name in runs}, {name: Statistics() for name in runs}
-        for batch in batches:
-            for name in order:
+        for name in order:
+            for batch in batches:
                 tokens, spent, statistics = runs[name](batch)
                 seconds[name][index] += spent
                 texts[name] += tokens

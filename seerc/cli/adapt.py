@@ -72,7 +72,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="static: some of "
         f"{', '.join(VARIANTS)} (default: the first five; plans with the other refuse: no kernels)",
     )
-    add("--measure", action="store_true", help="compile a plan that applies, time it, and refuse it if it is slower")
+    add(
+        "--measure",
+        action="store_true",
+        help="skip: decide from rounds that are timed here; all: compile a plan that applies, refuse it if it is slower",
+    )
     add("--costs", type=Path, metavar="FILE.json", help="step times from a file in place of predictions")
     add("--seed", type=int, default=0, metavar="N", help="which prompts are held out")
     add("-o", dest="output", type=Path, metavar="PLAN.json", help="write the plan, for `seerc generate`")
