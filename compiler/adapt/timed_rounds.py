@@ -32,9 +32,9 @@ WARM, BURST = 8, 8
 steps to settle there, and a step is a third slower until then."""
 PLAIN = 4
 """Plain steps in place of a round."""
-_GREEDY = Sampling()
 WIDEST = 10
 """Of a timed verification; the decoder has a step for each."""
+_GREEDY = Sampling()
 
 Timer = Callable[[Sequence[Skips], int], Mapping[Skips, Costs]]
 """(skip sets, widest verification) -> costs of rounds with each set."""
@@ -101,7 +101,7 @@ def round_timer(
         options = DecoderOptions(batch, context, widths, min(PREFILL, context), skippable=skippable, draft_int8=int8)
         decoder = compile_decoder(load_source(model), options, CompileOptions(), tell).decoder(1)
         tell(f"timing rounds of {len(sets)} skip sets, drafts of 1 to {widest - 1}")
-        found = time_rounds(decoder, middles(texts, context - widest), sets, widths)
+        found = time_rounds(decoder, middles(texts, max(1, context - widest)), sets, widths)
         return {skipped: times.costs(predicted) for skipped, times in found.items()}
 
     return timer
