@@ -75,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--measure",
         action="store_true",
-        help="skip: decide from rounds that are timed here; all: compile a plan that applies, refuse it if it is slower",
+        help="skip: decide from rounds that are timed here; all: compile a plan that applies, refuse it if slower",
     )
     add("--costs", type=Path, metavar="FILE.json", help="step times from a file in place of predictions")
     add("--seed", type=int, default=0, metavar="N", help="which prompts are held out")
